@@ -1,0 +1,278 @@
+"""The scenario file: one YAML for features, pipeline, model, training, export.
+
+Every key is declared here, with its default, unit and meaning. An unknown key, a
+wrong type or an impossible combination is an `InputError` that names the file, the
+key and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import InputError
+from pipeline.features import Categorical, Features, MultiCategorical, Numeric
+
+FEATURE_KINDS: dict[str, type[BaseModel]] = {
+    "categorical": Categorical,
+    "multi_categorical": MultiCategorical,
+    "numeric": Numeric,
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Behaviors(_Strict):
+    """Which of a user's events are a session's behaviours; all are strictly before it."""
+
+    click_days: float = Field(7, ge=0, description="clicks this many days back (paper: 7)")
+    purchase_days: float = Field(365, ge=0, description="purchases this many days back (paper: one year)")
+    max_behaviors: int = Field(50, ge=1, description="the newest this many")
+
+
+class Split(_Strict):
+    """Which sessions train, validate and test.
+
+    by `time`: the earliest sessions train, the latest test; boundaries fall on full
+    hours. by `user`: a keyed hash of the user decides. The rest is the test part.
+    """
+
+    by: Literal["time", "user"] = "time"
+    train: float = Field(0.8, gt=0, lt=1)
+    validation: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_test_part(self) -> Split:
+        if self.train + self.validation >= 1:
+            raise ValueError(f"train + validation is {self.train + self.validation:g}; leave some for the test part")
+        return self
+
+
+class Pipeline(_Strict):
+    """Raw log to session records."""
+
+    source: Literal["search_log", "amazon", "amazon_search"] = "search_log"
+    label: Literal["purchased", "clicked"] = "purchased"
+    behaviors: Behaviors = Behaviors()
+    split: Split = Split()
+    negatives_per_positive: float = Field(
+        1, gt=0, description="training negatives sampled from the shown and not bought (paper: 1)"
+    )
+    shown_negatives: int = Field(10, ge=1, description="amazon_search: candidates beside the bought item")
+    max_reject_share: float = Field(0.01, ge=0, le=1, description="rejected share of a table that fails the run")
+    seed: int = Field(17, description="key of every hash that samples")
+    shards: int = Field(16, ge=1, description="user shards of the join, and files of each part")
+
+
+class Gate(_Strict):
+    """The gate network, eq. 6 to 8."""
+
+    context: Literal["query", "target_item"] = Field(
+        "query", description="query: once a session; target_item: a gate a candidate, cannot be exported"
+    )
+    form: Literal["scaled", "raw"] = Field(
+        "scaled", description="scaled: eq. 8 divided by the number of behaviours, plus 1/K; raw: eq. 8"
+    )
+    gate_unit: bool = Field(True, description="eq. 7; false: one linear layer to K (Table VI)")
+    activation_unit: bool = Field(True, description="a' of eq. 8; false: every behaviour weighs 1 (Table VI)")
+    unit_layers: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden layers of both units")
+
+
+class Contrastive(_Strict):
+    """The contrastive loss on the gate, eq. 10 and 11."""
+
+    weight: float = Field(0.05, ge=0, description="lambda of eq. 11; 0 switches it off")
+    mask_probability: float = Field(0.1, gt=0, lt=1, description="each behaviour is left out with this probability")
+    negatives: int = Field(3, ge=1, description="l: gates of other users in the batch")
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float = Field(1.0, gt=0)
+
+
+class Experts(_Strict):
+    """The expert networks, eq. 5."""
+
+    count: int = Field(4, ge=1, description="K")
+    layers: tuple[int, ...] = Field((512, 256), min_length=1, description="hidden layers; one score on top")
+
+
+class Model(_Strict):
+    """AW-MoE's sizes and regularisation."""
+
+    embedding_dimension: int = Field(16, ge=1)
+    hidden_layers: tuple[int, ...] = Field((64,), min_length=1, description="the MLPs of eq. 2 and 6; last is D")
+    activation_layers: tuple[int, ...] = Field((64, 32), min_length=1, description="activation unit of eq. 3")
+    experts: Experts = Experts()
+    gate: Gate = Gate()
+    contrastive: Contrastive = Contrastive()
+    id_dropout: float = Field(0.0, ge=0, lt=1, description="share of item ids hidden in training")
+    embedding_l2: float = Field(0.0, ge=0, description="penalty on the looked-up embedding rows")
+
+
+class Training(_Strict):
+    """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
+
+    batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
+    epochs: int = Field(3, ge=1)
+    dense_learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW, dense weights only")
+    table_learning_rate: float = Field(0.1, gt=0)
+    table_initial_accumulator: float = Field(1e-5, gt=0, description="Adagrad; 0.1 would barely move rows")
+    clip_norm: float = Field(1.0, gt=0)
+    shuffle_buffer: int = Field(20_000, ge=1, description="sessions")
+    seed: int = 17
+
+
+class Slice(_Strict):
+    """A named part of the test set: exactly one of the conditions.
+
+    Example: `{name: few_behaviors, max_behaviors: 3}` or
+    `{name: elderly, feature: user_age_group, values: ["60+"]}`.
+    """
+
+    name: str
+    max_behaviors: int | None = Field(None, ge=0)
+    feature: str | None = None
+    values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Slice:
+        if (self.max_behaviors is None) == (self.feature is None) or bool(self.feature) != bool(self.values):
+            raise ValueError("needs either `max_behaviors`, or `feature` with `values`")
+        return self
+
+
+class Evaluation(_Strict):
+    """What `awmoe evaluate` reports beside the full test set."""
+
+    popularity: str | None = Field(None, description="as-of feature of candidates that ranks by popularity")
+    slices: tuple[Slice, ...] = ()
+
+
+class Export(_Strict):
+    """The SavedModel."""
+
+    model_name: str = Field("awmoe", pattern=r"^[A-Za-z0-9_-]+$")
+    max_score_difference: float = Field(1e-5, gt=0, description="exported against trained, on test sessions")
+
+
+class Scenario(_Strict):
+    """One scenario: everything under its YAML file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    features: Features
+    pipeline: Pipeline = Pipeline()
+    model: Model = Model()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    export: Export = Export()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        if self.model.gate.context == "query" and not self.features.query:
+            raise ValueError(
+                "model.gate.context: query needs features under `features.query`; "
+                "declare one, or use context: target_item (no session gate can be exported then)"
+            )
+        popularity = self.evaluation.popularity
+        candidates = [f.field for f in self.features.candidate_features if f.as_of]
+        if popularity is not None and popularity not in candidates:
+            raise ValueError(
+                f"evaluation.popularity: `{popularity}` is none of the candidates' as-of features: "
+                f"{', '.join(candidates) or '(none)'}"
+            )
+        session = [
+            f.name for f in self.features.query_features + self.features.user_features if f.spec.dtype == "string"
+        ]
+        for part in self.evaluation.slices:
+            if part.feature is not None and part.feature not in session:
+                allowed = ", ".join(session) or "(none)"
+                raise ValueError(f"evaluation.slices.{part.name}.feature: `{part.feature}` is none of {allowed}")
+        return self
+
+
+def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> Scenario:
+    """Reads and validates a scenario file.
+
+    Args:
+        path: the YAML file.
+        overrides: `key.path=value` pairs laid over the file, values in YAML.
+
+    Raises:
+        InputError: the file is missing, is no YAML, or a key is wrong; names the key.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such scenario file; the examples are under configs/") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: must be a mapping with `name` and `features`, not {type(raw).__name__}")
+    for override in overrides:
+        _override(raw, override)
+    return parse_scenario(raw, str(path))
+
+
+def parse_scenario(raw: dict[str, Any], origin: str) -> Scenario:
+    """Validates a scenario given as nested mappings; `origin` names it in errors."""
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(f"{origin}: {_explain(e)}" for e in error.errors())) from None
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """The scenario as YAML that `load_scenario` reads back equal."""
+    return yaml.safe_dump(scenario.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"override `{override}`: must be key.path=value, for instance training.epochs=1")
+    *parents, leaf = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise InputError(f"override `{override}`: `{parent}` is a value, not a section")
+    try:
+        node[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"override `{override}`: the value is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _explain(error: Any) -> str:
+    """One line for one pydantic error: key, rule, value received, what is allowed."""
+    location = [str(part) for part in error["loc"]]
+    # pydantic puts the chosen kind of a feature into the path; it is no key of the file
+    key = ".".join(part for part in location if part not in FEATURE_KINDS)
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed_keys(location[:-1])
+        return f"unknown key `{key}`; allowed there: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"missing key `{key}`"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"`{key}`: {message}" if key else message
+    return f"`{key}`: {message} (got {error['input']!r})"
+
+
+def _allowed_keys(parents: list[str]) -> list[str]:
+    """The keys a section of the file takes, found by walking the declared models."""
+    node: Any = Scenario
+    for parent in parents:
+        if parent in FEATURE_KINDS:
+            node = FEATURE_KINDS[parent]
+        elif isinstance(node, type) and issubclass(node, BaseModel):
+            node = node.model_fields[parent].annotation
+        else:  # dict[str, X] and tuple[X, ...]: the part is a name or an index, X comes next
+            node = next(x for x in (*reversed(get_args(node)), node) if x is not Ellipsis)
+    return list(node.model_fields)

@@ -1,0 +1,93 @@
+"""The scenario file: what is right loads, what is wrong says where and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import Scenario, dump_scenario, load_scenario, parse_scenario
+from pipeline.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+SEARCH = ROOT / "configs" / "search.yaml"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert parse_scenario(yaml.safe_load(dump_scenario(scenario)), "dump") == scenario
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.gaet.form=raw", r"unknown key `model.gaet`; allowed there: .*gate"),
+        ("training.epoch=3", r"unknown key `training.epoch`; allowed there: .*epochs"),
+        ("features.item.brand.tabel=x", r"unknown key `features.item.brand.tabel`; allowed there: .*table"),
+        ("features.tables.brand.min=1", r"unknown key `features.tables.brand.min`; allowed there: .*min_count"),
+        ("features.item.brand.kind=text", r"`features.item.brand`: .*'categorical', 'multi_categorical', 'numeric'"),
+        ("model.experts.count=four", r"`model.experts.count`: .*valid integer.*got 'four'"),
+        ("model.experts.count=0", r"`model.experts.count`: .*greater than or equal to 1 \(got 0\)"),
+        ("model.gate.context=user", r"`model.gate.context`: .*'query' or 'target_item' \(got 'user'\)"),
+        ("pipeline.split.train=0.95", r"`pipeline.split`: train \+ validation is 1.05; leave some for the test"),
+        ("features.cross.same_brand.field=colour", r"cross.same_brand.field: `colour` is none of item_id, brand"),
+        ("features.as_of.bought_with.entity=brand", r"measure: bought_with needs entity: item_id"),
+        ("features.as_of.activity.entity=colour", r"`colour` is none of user, item_id, brand"),
+        ("features.item.brand.table=colour", r"tables: `colour` is used by a feature and not declared"),
+        ("features.tables.colour={}", r"tables: `colour` is used by no feature"),
+        ("features.behavior.weight={kind: numeric}", r"behavior.weight: allowed are action, age_days"),
+        ("evaluation.popularity=price", r"evaluation.popularity: `price` is none of .*item_purchases"),
+        ("evaluation.slices=[{name: x}]", r"needs either `max_behaviors`, or `feature` with `values`"),
+        ("evaluation.slices=[{name: x, size: 1}]", r"unknown key `evaluation.slices.0.size`; allowed there: .*values"),
+        ("name=", r"`name`: .*valid string"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_allowed(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_scenario(SEARCH, [override])
+    assert str(SEARCH) in str(caught.value), "the error does not name the file"
+
+
+def test_a_gate_on_the_query_needs_a_query() -> None:
+    raw = yaml.safe_load(SEARCH.read_text(encoding="utf-8"))
+    del raw["features"]["query"], raw["features"]["tables"]["term"]
+    with pytest.raises(InputError, match=r"model.gate.context: query needs .* or use context: target_item"):
+        parse_scenario(raw, "search without a query")
+
+
+def test_a_missing_file_and_a_file_that_is_no_yaml_are_input_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such scenario file"):
+        load_scenario(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1,", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read as YAML"):
+        load_scenario(broken)
+    broken.write_text("- a\n", encoding="utf-8")
+    with pytest.raises(InputError, match="must be a mapping"):
+        load_scenario(broken)
+
+
+@pytest.mark.parametrize("override", ["training", "=3", "training.epochs=[1", "name.first=x"])
+def test_an_override_that_is_no_assignment_is_an_input_error(override: str) -> None:
+    with pytest.raises(InputError, match="override"):
+        load_scenario(SEARCH, [override])
+
+
+def test_behaviours_and_candidates_share_tables_and_statistics_by_declaration() -> None:
+    features = load_scenario(SEARCH).features
+    behavior = {f.field: f for f in features.behavior_features}
+    candidate = {f.field: f for f in features.candidate_features}
+    for field in features.item:
+        assert behavior[field].table == candidate[field].table
+        assert behavior[field].statistic == candidate[field].statistic
+
+
+def test_the_gate_sees_behaviours_and_query_and_nothing_else() -> None:
+    names = [spec.name for spec in load_scenario(SEARCH).features.gate_inputs]
+    assert all(name.startswith(("behavior_", "query_")) for name in names), names
+
+
+def test_defaults_are_the_papers_and_the_specs() -> None:
+    model = Scenario.model_fields["model"].default
+    assert (model.embedding_dimension, model.experts.count, model.experts.layers) == (16, 4, (512, 256))
+    assert (model.contrastive.weight, model.contrastive.mask_probability, model.contrastive.negatives) == (0.05, 0.1, 3)
