@@ -1,0 +1,58 @@
+"""The FFN on a pair of behaviour and query: activation unit and gate unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+class ActivationUnit(tf.keras.layers.Layer):
+    """FFN on `[k, q, k - q, k * q]` of every key `k` and query `q`; eq. 3, 7 and 8.
+
+    Its first layer is linear in those four parts, so it is the same function as
+
+        relu(k Wa + q Wb + (k * q) Wc + b)
+
+    where only the last product is per pair: the first two are computed once a key and once
+    a query, and the concatenation is never made.
+
+    Args:
+        hidden_layers: hidden units; each followed by ReLU.
+        outputs: numbers a pair; 1 for an activation unit, K for the gate unit.
+        output_initializer: of the last layer's kernel.
+    """
+
+    def __init__(
+        self,
+        hidden_layers: Sequence[int],
+        outputs: int,
+        *,
+        name: str,
+        output_initializer: str | tf.keras.initializers.Initializer = "glorot_uniform",
+    ) -> None:
+        super().__init__(name=name)
+        first, *rest = hidden_layers
+        self.key_layer = tf.keras.layers.Dense(first, name="key")
+        self.query_layer = tf.keras.layers.Dense(first, use_bias=False, name="query")
+        self.product_layer = tf.keras.layers.Dense(first, use_bias=False, name="product")
+        self.upper_layers = [tf.keras.layers.Dense(units, activation="relu") for units in rest]
+        self.upper_layers.append(tf.keras.layers.Dense(outputs, kernel_initializer=output_initializer, name="output"))
+
+    def call(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+        """Numbers of every pair.
+
+        Args:
+            keys: `[B, T, D]`.
+            queries: `[B, D]`, or `[B, N, D]`.
+
+        Returns:
+            `[B, T, outputs]`, or `[B, N, T, outputs]`.
+        """
+        if queries.shape.rank == 3:
+            keys = keys[:, tf.newaxis]
+        queries = queries[..., tf.newaxis, :]
+        hidden = tf.nn.relu(self.key_layer(keys) + self.query_layer(queries) + self.product_layer(keys * queries))
+        for layer in self.upper_layers:
+            hidden = layer(hidden)
+        return hidden

@@ -1,0 +1,51 @@
+"""Numbers about a candidate and the user's behaviours together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pipeline.features import Features
+
+
+class CrossFeatures(tf.keras.layers.Layer):
+    """Cross features of every candidate, `[B, N, C]`, in the order of declaration.
+
+    kind `match`: over the behaviours with the candidate's value of the field,
+    `log(1 + count)` and the recency of the latest, `1 / (1 + log(1 + age in days))`;
+    both 0 where none has it. Values are compared by 64-bit fingerprint, so those outside the
+    vocabulary match too, and a missing value matches nothing.
+
+    kind `ratio`: `log(1 + x)` of the candidate minus its mean over the behaviours; 0 where
+    either is missing.
+    """
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(name="cross_features")
+        self._crosses = tuple(features.cross.values())
+
+    def call(self, encoded: Mapping[str, tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
+        """Cross features of `encoded`; `mask` `[B, T]` tells the real behaviours."""
+        numbers = []
+        for cross in self._crosses:
+            numbers += (_match if cross.kind == "match" else _ratio)(encoded, cross.field, mask)
+        return tf.stack(numbers, axis=-1)
+
+
+def _match(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> list[tf.Tensor]:
+    behaviors, candidates = encoded[f"behavior_{field}/fingerprint"], encoded[f"candidate_{field}/fingerprint"]
+    usable = (mask & (behaviors != 0))[:, tf.newaxis, :]
+    same = tf.cast((candidates[:, :, tf.newaxis] == behaviors[:, tf.newaxis, :]) & usable, tf.float32)
+    log_age = encoded["behavior_age_days/log"]
+    recency = tf.where(log_age < 0, 0.0, 1 / (1 + tf.maximum(log_age, 0.0)))
+    latest = tf.reduce_max(same * recency[:, tf.newaxis, :], axis=-1)
+    return [tf.math.log1p(tf.reduce_sum(same, axis=-1)), latest]
+
+
+def _ratio(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> list[tf.Tensor]:
+    behaviors, candidates = encoded[f"behavior_{field}/log"], encoded[f"candidate_{field}/log"]
+    known = tf.cast(mask & (behaviors >= 0), tf.float32)
+    count = tf.reduce_sum(known, axis=-1, keepdims=True)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(behaviors * known, axis=-1, keepdims=True), count)
+    return [tf.where((count > 0) & (candidates >= 0), candidates - mean, 0.0)]

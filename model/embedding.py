@@ -1,0 +1,100 @@
+"""Embedding tables, shared by name, and the vectors of a group of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from model.preprocessing import MISSING_ROW
+from pipeline.features import Feature, Features, MultiCategorical, Numeric
+
+
+class Embedding(tf.keras.layers.Layer):
+    """Embeds a group of features: `[...]` encoded tensors to one `[..., E]` vector.
+
+    Embeddings of categorical values, averages of multi-valued ones, and numbers with their
+    missing indicators are concatenated in the order of declaration. Features that name the
+    same table share it, across groups.
+
+    Args:
+        features: the scenario's features.
+        table_rows: rows of each table, as `Preprocessing.table_rows`.
+        dimension: columns of a table that declares none.
+        id_dropout: in training, an item id is hidden with this probability, as if it were
+            outside the vocabulary, so that the model learns to do without.
+    """
+
+    def __init__(
+        self, features: Features, table_rows: Mapping[str, int], dimension: int, *, id_dropout: float = 0.0
+    ) -> None:
+        super().__init__(name="embedding")
+        self._features = features
+        self._id_dropout = id_dropout
+        self.tables: dict[str, tf.Variable] = {}
+        for table, rows in table_rows.items():
+            declared = features.tables.get(table)
+            columns = declared.dimension if declared and declared.dimension else dimension
+            self.tables[table] = self.add_weight(table, [rows, columns], initializer="uniform")
+
+    def call(self, encoded: Mapping[str, tf.Tensor], group: Sequence[Feature], training: bool = False) -> tf.Tensor:
+        """The group's vectors, `[..., E]`.
+
+        Args:
+            encoded: what `Preprocessing` gives.
+            group: features of one group, for instance `features.query_features`; at least one.
+        """
+        return tf.concat([part for feature in group for part in self._parts(encoded, feature, training)], axis=-1)
+
+    def looked_up_norm(self, encoded: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Sum of squares of the rows that the batch looks up, each row once: for the L2 penalty.
+
+        A penalty on whole tables would touch every row at every step. Row 0, of missing
+        values and padding, is left out.
+
+        Args:
+            masks: which positions are real, `behavior` `[B, T]` and `candidate` `[B, N]`.
+        """
+        rows: dict[str, list[tf.Tensor]] = {}
+        for feature in self._features.encoded:
+            if feature.table:
+                real = encoded[feature.name]
+                if feature.group in masks:
+                    real = tf.boolean_mask(real, masks[feature.group])
+                rows.setdefault(feature.table, []).append(tf.reshape(real, [-1]))
+        total = tf.constant(0.0)
+        for table, looked_up in rows.items():
+            unique, _ = tf.unique(tf.concat(looked_up, axis=0))
+            embeddings = tf.gather(self.tables[table], tf.boolean_mask(unique, unique != MISSING_ROW))
+            total += tf.reduce_sum(tf.square(embeddings))
+        return total
+
+    def _parts(self, encoded: Mapping[str, tf.Tensor], feature: Feature, training: bool) -> list[tf.Tensor]:
+        values = encoded[feature.name]
+        if feature.table is None:
+            missing = [encoded[f"{feature.name}/missing"]] if _has_indicator(feature) else []
+            return [number[..., tf.newaxis] for number in (values, *missing)]
+        if training and self._id_dropout and feature.field == "item_id":
+            values = self._hide(values, feature.table)
+        embeddings = tf.gather(self.tables[feature.table], values)
+        if isinstance(feature.declaration, MultiCategorical):
+            return [_mean(embeddings, values != MISSING_ROW)]
+        return [embeddings]
+
+    def _hide(self, rows: tf.Tensor, table: str) -> tf.Tensor:
+        """Some rows replaced by one for unknown values: any out-of-vocabulary row, or of a hashed table the missing."""
+        declared = self._features.tables[table]
+        unknown = tf.random.uniform(tf.shape(rows), 1, 1 + declared.oov_buckets, tf.int32)
+        if declared.hash_buckets:
+            unknown = tf.fill(tf.shape(rows), MISSING_ROW)
+        return tf.where(tf.random.uniform(tf.shape(rows)) < self._id_dropout, unknown, rows)
+
+
+def _has_indicator(feature: Feature) -> bool:
+    return isinstance(feature.declaration, Numeric) and feature.declaration.optional
+
+
+def _mean(embeddings: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Mean over the values `[..., L, E]` that are real `[..., L]`; zeros where none is."""
+    weights = tf.cast(real, embeddings.dtype)[..., tf.newaxis]
+    return tf.math.divide_no_nan(tf.reduce_sum(embeddings * weights, axis=-2), tf.reduce_sum(weights, axis=-2))

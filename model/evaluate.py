@@ -1,0 +1,135 @@
+"""Evaluation: metrics of a run on prepared data, beside popularity ranking and an oracle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Table
+from sklearn.metrics import log_loss, roc_auc_score
+
+from model.predict import predict
+from model.run_directory import Run
+from model.session_metrics import SESSION_METRICS, session_metrics
+from pipeline.errors import InputError
+from pipeline.prepared_data import Part, PreparedData
+
+_TRUTH = pa.schema({"session_id": pa.string(), "item_id": pa.string(), "probability": pa.float64()})
+_COLUMNS = ("sessions", *SESSION_METRICS, "pooled_auc", "log_loss")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by part of the data, ranking and name.
+
+    Parts are `full`, the scenario's slices, and `new_items`; rankings are `model`,
+    `popularity` and `oracle`. Names: `sessions`, how many count (they have both classes);
+    session metrics, means over those; `pooled_auc` and `log_loss` over all candidates, for
+    rankings that are probabilities. None where a metric is not defined.
+    """
+
+    metrics: dict[str, dict[str, dict[str, float | None]]]
+
+    def write(self, path: str | Path) -> None:
+        """Writes the metrics as JSON."""
+        Path(path).write_text(json.dumps(self.metrics, indent=2) + "\n", encoding="utf-8")
+
+    def table(self) -> Table:
+        """The metrics for a terminal, one row a part and ranking."""
+        table = Table("part", "ranking")
+        for name in _COLUMNS:
+            table.add_column(name.replace("_at_", "@").replace("_", " "), justify="right")
+        for part, rankings in self.metrics.items():
+            for ranking, metrics in rankings.items():
+                table.add_row(part, ranking, *(_cell(metrics.get(name)) for name in _COLUMNS))
+        return table
+
+
+def evaluate(run: Run, data: PreparedData, part: Part = "test", truth: str | Path | None = None) -> Evaluation:
+    """Evaluates a run on a part of prepared data and on the scenario's slices of it.
+
+    With the test part, `new_items` is reported too where it has sessions.
+
+    Args:
+        truth: Parquet file of true purchase probabilities, with columns `session_id`,
+            `item_id` and `probability`, as `awmoe simulate` writes it; adds the ranking `oracle`.
+
+    Raises:
+        InputError: the part is empty or broken, or the truth lacks a candidate.
+    """
+    if not data.sessions(part):
+        raise InputError(f"{data.directory}: the part `{part}` has no sessions to evaluate on")
+    full = _predict(run, data, part, truth)
+    parts = {"full": full}
+    for piece in run.scenario.evaluation.slices:
+        parts[piece.name] = full.filter(full[f"slice_{piece.name}"])
+    if part == "test" and data.sessions("new_items"):
+        parts["new_items"] = _predict(run, data, "new_items", truth)
+    return Evaluation({name: _rankings(candidates) for name, candidates in parts.items()})
+
+
+def _predict(run: Run, data: PreparedData, part: Part, truth: str | Path | None) -> pa.Table:
+    candidates = predict(run, data.files(part), data.sessions(part))
+    return candidates if truth is None else _with_truth(candidates, Path(truth))
+
+
+def _with_truth(candidates: pa.Table, path: Path) -> pa.Table:
+    """Adds `probability` by session and item; the order of rows is kept."""
+    keys = ["session_id", "item_id"]
+    try:
+        truth = pq.read_table(path, columns=[*keys, "probability"]).cast(_TRUTH)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as true probabilities: {' '.join(str(error).split())}") from error
+    numbered = candidates.append_column("row", pa.array(np.arange(len(candidates))))
+    # An item may be shown twice in a session, with one probability.
+    distinct = truth.group_by(keys).aggregate([("probability", "max")]).rename_columns([*keys, "probability"])
+    joined = numbered.join(distinct, keys=keys, join_type="left outer").sort_by("row").drop_columns("row")
+    if joined["probability"].null_count:
+        row = joined.filter(joined["probability"].is_null()).slice(0, 1).to_pylist()[0]
+        raise InputError(
+            f"{path}: has no probability for item `{row['item_id']}` of session `{row['session_id']}`; "
+            "it belongs to another log"
+        )
+    return joined
+
+
+def _rankings(candidates: pa.Table) -> dict[str, dict[str, float | None]]:
+    sessions = candidates["session_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    labels = candidates["label"].to_numpy()
+    rankings = {}
+    for ranking, column in {"model": "score", "popularity": "popularity", "oracle": "probability"}.items():
+        if column in candidates.column_names:
+            scores = candidates[column].to_numpy().astype(np.float64)
+            # An unknown number, such as the age of an item without events, ranks last.
+            scores = np.where(np.isnan(scores), -np.inf, scores)
+            rankings[ranking] = _session_means(sessions, labels, scores)
+            if ranking != "popularity":
+                rankings[ranking] |= _pooled(labels, scores)
+    return rankings
+
+
+def _session_means(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    metrics = session_metrics(sessions, labels, scores)
+    counted = int(np.isfinite(metrics["auc"]).sum())
+    means = {name: float(np.nanmean(values)) if np.isfinite(values).any() else None for name, values in metrics.items()}
+    return {"sessions": counted, **means}
+
+
+def _pooled(labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    if not len(labels):
+        return {"pooled_auc": None, "log_loss": None}
+    both = labels.min() < labels.max()
+    return {
+        "pooled_auc": float(roc_auc_score(labels, scores)) if both else None,
+        "log_loss": float(log_loss(labels, scores, labels=[0, 1])),
+    }
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

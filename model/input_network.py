@@ -1,0 +1,57 @@
+"""The input network: what the experts see, eq. 2 to 4."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from model.activation_unit import ActivationUnit
+from model.mlp import MLP
+from pipeline import config
+
+
+class InputNetwork(tf.keras.layers.Layer):
+    """Embedded inputs to the experts' input `v = [v_u ; h_t ; h_q ; h_o]`.
+
+        h_x = MLP_x(x)                              eq. 2
+        v_u(t) = sum_j a(h_bj, h_t) h_bj            eq. 3, no softmax
+
+    `v` is given in two parts, since `h_q` and `h_o` are the same for a session's candidates.
+    """
+
+    def __init__(self, model: config.Model) -> None:
+        super().__init__(name="input_network")
+        self.behavior_mlp = MLP(model.hidden_layers, "behavior_mlp")
+        self.candidate_mlp = MLP(model.hidden_layers, "candidate_mlp")
+        self.query_mlp = MLP(model.hidden_layers, "query_mlp")
+        self.user_mlp = MLP(model.hidden_layers, "user_mlp")
+        self.activation_unit = ActivationUnit(model.activation_layers, 1, name="activation_unit")
+
+    def call(
+        self,
+        behaviors: tf.Tensor,
+        mask: tf.Tensor,
+        candidates: tf.Tensor,
+        query: tf.Tensor | None,
+        user: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Both parts of `v`.
+
+        Args:
+            behaviors: `[B, T, E]`, with the start behaviour.
+            mask: `[B, T]`, 1 where a behaviour is real.
+            candidates: `[B, N, E]`.
+            query: `[B, E]`, or None in a scenario without.
+            user: other session features `[B, E]`, or None.
+
+        Returns:
+            `[v_u ; h_t]` `[B, N, 2D]`, and `[h_q ; h_o]` `[B, 2D]`; or what there is of it, or None.
+        """
+        behaviors, candidates = self.behavior_mlp(behaviors), self.candidate_mlp(candidates)
+        weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[:, tf.newaxis, :]
+        interest = tf.matmul(weights, behaviors)
+        session = [h for h in (_optional(self.query_mlp, query), _optional(self.user_mlp, user)) if h is not None]
+        return tf.concat([interest, candidates], axis=-1), tf.concat(session, axis=-1) if session else None
+
+
+def _optional(network: MLP, inputs: tf.Tensor | None) -> tf.Tensor | None:
+    return None if inputs is None else network(inputs)

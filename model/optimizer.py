@@ -1,0 +1,39 @@
+"""The optimizer: AdamW for dense weights, Adagrad for embedding tables."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from model.aw_moe import AWMoE
+from pipeline import config
+
+
+def optimizer(model: AWMoE, training: config.Training) -> tfrs.experimental.optimizers.CompositeOptimizer:
+    """A built model's optimizer.
+
+    AdamW alone would decay, and so rewrite, every row of every table at each step; Adagrad
+    touches the rows that the batch looked up. Each part's gradients are clipped by their
+    common norm.
+    """
+    dense = tf.keras.optimizers.AdamW(
+        training.dense_learning_rate,
+        weight_decay=training.weight_decay,
+        global_clipnorm=training.clip_norm,
+        jit_compile=False,
+    )
+    tables = tf.keras.optimizers.Adagrad(
+        training.table_learning_rate,
+        initial_accumulator_value=training.table_initial_accumulator,
+        global_clipnorm=training.clip_norm,
+        jit_compile=False,
+    )
+    table_weights = model.embedding.trainable_variables
+    in_tables = {weight.ref() for weight in table_weights}
+    dense_weights = [weight for weight in model.trainable_variables if weight.ref() not in in_tables]
+    return tfrs.experimental.optimizers.CompositeOptimizer(
+        [
+            (dense, lambda: dense_weights),
+            (tables, lambda: table_weights),
+        ]
+    )

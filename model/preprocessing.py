@@ -1,0 +1,135 @@
+"""Raw values to what the model takes: ids, normalised numbers, fingerprints.
+
+The same graph runs in the input pipeline when training and inside the SavedModel when
+serving, where its vocabularies travel as assets, so the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from pipeline.encoding_assets import EncodingAssets
+from pipeline.features import COUNTS, Feature, Features, MultiCategorical, Numeric
+
+#: Standardised numbers are clipped to this many deviations: one absurd price must not
+#: reach the product of gate and experts.
+MAX_DEVIATIONS = 10.0
+#: Row 0 of every table: a missing value, and the padding of a multi-valued one.
+MISSING_ROW = 0
+_FINGERPRINTS = 2**62
+
+
+class Preprocessing(tf.Module):
+    """Encodes a dict of raw tensors, `[B]`, `[B, T]` or `[B, N]`, into a dict of encoded ones.
+
+    For a feature `name` the result has, of the raw tensor's shape `S`:
+
+    - categorical: `name`, int32 rows of its table;
+    - multi-valued: `name`, int32 `[S..., L]`, padded with 0, `L` the batch's largest number of values;
+    - numeric: `name`, float32, `log(1 + x)` where declared, then standardised; 0 where missing;
+      `name/missing`, 0 or 1, if it is optional;
+    - bucketised: `name`, int32 rows of its table;
+    - where a cross feature needs it: `name/fingerprint`, int64, 0 where missing, and
+      `name/log`, `log(1 + x)`, -1 where missing.
+
+    Counts are passed through. A number that is not finite is missing; a negative one whose
+    logarithm is taken counts as 0. Only features whose tensor is given are encoded, so the
+    gate's inputs can be encoded alone.
+
+    Attributes:
+        table_rows: rows of every embedding table, by its name.
+    """
+
+    def __init__(self, features: Features, assets: EncodingAssets) -> None:
+        super().__init__(name="preprocessing")
+        self._features = features
+        self._assets = assets
+        self._vocabularies: dict[str, tf.lookup.StaticHashTable] = {}
+        self.table_rows: dict[str, int] = {}
+        for name, table in features.tables.items():
+            vocabulary = len(assets.vocabulary(name))
+            self.table_rows[name] = 1 + (table.hash_buckets or table.oov_buckets + vocabulary)
+            if vocabulary:
+                self._vocabularies[name] = _vocabulary_table(str(assets.vocabularies[name]))
+        for feature in features.encoded:
+            if isinstance(feature.declaration, Numeric) and feature.declaration.buckets:
+                self.table_rows[feature.statistic] = 2 + len(assets.numeric[feature.statistic].boundaries)
+        crosses = features.cross.values()
+        self._fingerprinted = {f"{group}_{c.field}" for c in crosses if c.kind == "match" for group in _PAIRED}
+        self._logged = {f"{group}_{c.field}" for c in crosses if c.kind == "ratio" for group in _PAIRED}
+        if self._fingerprinted:
+            self._logged.add("behavior_age_days")
+
+    def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Encodes the features whose tensors are in `raw`."""
+        encoded = {spec.name: raw[spec.name] for spec in COUNTS if spec.name in raw}
+        for feature in self._features.encoded:
+            if feature.name in raw:
+                encoded.update(self._encode(feature, raw[feature.name]))
+        return encoded
+
+    def _encode(self, feature: Feature, values: tf.Tensor) -> dict[str, tf.Tensor]:
+        name, declaration = feature.name, feature.declaration
+        if isinstance(declaration, Numeric):
+            encoded = self._encode_number(feature, declaration, values)
+        elif isinstance(declaration, MultiCategorical):
+            encoded = {name: self._split_rows(declaration, values)}
+        else:
+            encoded = {name: self._rows(declaration.table, values)}
+        if name in self._fingerprinted:
+            encoded[f"{name}/fingerprint"] = _fingerprint(values)
+        if name in self._logged:
+            known = tf.math.is_finite(values)
+            encoded[f"{name}/log"] = tf.where(known, _log1p(values), -1.0)
+        return encoded
+
+    def _encode_number(self, feature: Feature, declaration: Numeric, values: tf.Tensor) -> dict[str, tf.Tensor]:
+        statistics = self._assets.numeric[feature.statistic]
+        known = tf.math.is_finite(values)
+        numbers = _log1p(values) if declaration.log else values
+        if declaration.buckets:
+            buckets = 1 + tf.raw_ops.Bucketize(input=numbers, boundaries=list(statistics.boundaries))
+            return {feature.name: tf.where(known, buckets, MISSING_ROW)}
+        if declaration.standardize:
+            deviations = (numbers - statistics.mean) / (statistics.std or 1.0)
+            numbers = tf.clip_by_value(deviations, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        encoded = {feature.name: tf.where(known, numbers, 0.0)}
+        if declaration.optional:
+            encoded[f"{feature.name}/missing"] = tf.cast(~known, tf.float32)
+        return encoded
+
+    def _rows(self, table: str, values: tf.Tensor) -> tf.Tensor:
+        """Rows of the table, laid out as `[missing][out of vocabulary...][vocabulary...]`."""
+        declared = self._features.tables[table]
+        buckets = declared.hash_buckets or declared.oov_buckets
+        rows = 1 + tf.strings.to_hash_bucket_fast(values, buckets)
+        if table in self._vocabularies:
+            known = self._vocabularies[table].lookup(values)
+            rows = tf.where(known >= 0, known + 1 + buckets, rows)
+        return tf.cast(tf.where(values == "", tf.constant(MISSING_ROW, tf.int64), rows), tf.int32)
+
+    def _split_rows(self, declaration: MultiCategorical, values: tf.Tensor) -> tf.Tensor:
+        pieces = tf.strings.split(tf.reshape(values, [-1]), declaration.separator)
+        pieces = tf.ragged.boolean_mask(pieces, pieces != "")[:, : declaration.max_values]
+        rows = pieces.with_values(self._rows(declaration.table, pieces.values)).to_tensor(MISSING_ROW)
+        return tf.reshape(rows, tf.concat([tf.shape(values), tf.shape(rows)[1:]], axis=0))
+
+
+_PAIRED = ("behavior", "candidate")
+
+
+def _vocabulary_table(path: str) -> tf.lookup.StaticHashTable:
+    """Value to line number; -1 for a value outside the vocabulary."""
+    lines = tf.lookup.TextFileInitializer(
+        path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    return tf.lookup.StaticHashTable(lines, default_value=-1)
+
+
+def _fingerprint(values: tf.Tensor) -> tf.Tensor:
+    fingerprints = 1 + tf.strings.to_hash_bucket_fast(values, _FINGERPRINTS)
+    return tf.where(values == "", tf.constant(0, tf.int64), fingerprints)
+
+
+def _log1p(values: tf.Tensor) -> tf.Tensor:
+    return tf.math.log1p(tf.maximum(values, 0.0))

@@ -1,0 +1,95 @@
+"""A training run's directory, which stands alone: `load_run` needs nothing else.
+
+run.json            written last: a directory without it is not complete
+scenario.yaml
+vocabularies/, statistics.json
+weights.*           TensorFlow checkpoint of the best epoch
+history.json        losses and metrics of every epoch
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.aw_moe import AWMoE
+from model.preprocessing import Preprocessing
+from pipeline.config import Scenario, load_scenario
+from pipeline.encoding_assets import EncodingAssets
+from pipeline.errors import InputError
+
+MARKER = "run.json"
+SCENARIO = "scenario.yaml"
+HISTORY = "history.json"
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with what it needs to take raw values."""
+
+    scenario: Scenario
+    assets: EncodingAssets
+    preprocessing: Preprocessing
+    model: AWMoE
+
+
+def new_run(scenario: Scenario, assets: EncodingAssets) -> Run:
+    """A run with fresh weights; all of them are made, so they can be loaded or counted."""
+    preprocessing = Preprocessing(scenario.features, assets)
+    model = AWMoE(scenario, preprocessing.table_rows)
+    model(preprocessing(_blank_session(scenario)))
+    return Run(scenario, assets, preprocessing, model)
+
+
+def load_run(directory: str | Path) -> Run:
+    """The run that `train` wrote.
+
+    Raises:
+        InputError: no such directory, its training did not finish, or its files do not
+            belong together.
+    """
+    directory = Path(directory)
+    if not (directory / MARKER).exists():
+        what = f"its training did not finish (no {MARKER})" if directory.exists() else "no such directory"
+        raise InputError(f"{directory}: {what}; run `awmoe train` first")
+    scenario = load_scenario(directory / SCENARIO)
+    run = new_run(scenario, EncodingAssets.load(directory, scenario.features))
+    load_weights(run.model, directory)
+    return run
+
+
+def save_weights(model: AWMoE, directory: Path) -> None:
+    """Writes the model's weights, without the optimizer's, over those that are there."""
+    _checkpoint(model).write(str(directory / WEIGHTS))
+
+
+def load_weights(model: AWMoE, directory: Path) -> None:
+    """Reads what `save_weights` wrote into a built model.
+
+    Raises:
+        InputError: the weights are gone, broken, or of a model of another shape.
+    """
+    path = str(directory / WEIGHTS)
+    try:
+        status = _checkpoint(model).read(path)
+        status.assert_existing_objects_matched()
+        status.assert_consumed()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: broken, or not of the run's scenario ({reason}); train again") from error
+
+
+def _checkpoint(model: AWMoE) -> tf.train.Checkpoint:
+    """The layers rather than the model, which would bring the optimizer's weights along."""
+    layers = (model.embedding, model.start_behavior, model.input_network, model.gate_network, model.experts)
+    return tf.train.Checkpoint(**{layer.name: layer for layer in layers})
+
+
+def _blank_session(scenario: Scenario) -> dict[str, tf.Tensor]:
+    """One session of missing values, `B = T = N = 1`."""
+    shapes = {"": [1], "T": [1, 1], "N": [1, 1]}
+    specs = scenario.features.score_inputs
+    return {spec.name: tf.zeros(shapes[spec.axis], tf.dtypes.as_dtype(spec.dtype)) for spec in specs}

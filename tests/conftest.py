@@ -1,0 +1,6 @@
+"""TensorFlow Recommenders needs Keras 2; the variable must be set before TensorFlow is imported."""
+
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")

@@ -1,0 +1,59 @@
+"""AdamW for dense weights, Adagrad for tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from model.dataset import session_dataset
+from model.optimizer import optimizer
+from model.run_directory import new_run
+from tiny_data import tiny_scenario, write_tiny_data
+
+
+def test_a_step_touches_looked_up_rows_only_and_every_dense_weight(tmp_path: Path) -> None:
+    scenario = tiny_scenario(training={"weight_decay": 0.1})
+    data = write_tiny_data(tmp_path, scenario, sessions=4)
+    run = new_run(scenario, data.assets(scenario.features))
+    model = run.model
+    model.compile(optimizer=optimizer(model, scenario.training))
+    batch = next(iter(session_dataset(data.files("train"), scenario.features, run.preprocessing, batch_size=2)))
+    before = [weight.numpy() for weight in model.trainable_variables]
+    model.train_step(batch)
+    changed = {w.name: (w.numpy() != old) for w, old in zip(model.trainable_variables, before, strict=True)}
+
+    looked_up = set(np.ravel(batch["behavior_item_id"])) | set(np.ravel(batch["candidate_item_id"]))
+    rows = set(np.flatnonzero(changed["item:0"].any(axis=1)))
+    assert rows, "no row of the item table moved"
+    assert rows <= looked_up, f"rows {rows - looked_up} moved without being looked up: the update is not sparse"
+    assert len(rows) < len(changed["item:0"])
+    dense = {name: moved for name, moved in changed.items() if "kernel" in name}
+    assert all(moved.any() for moved in dense.values()), [n for n, moved in dense.items() if not moved.any()]
+
+
+def test_its_state_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
+    scenario = tiny_scenario()
+    data = write_tiny_data(tmp_path / "data", scenario, sessions=8)
+    results = []
+    for restored in (False, True):
+        tf.keras.utils.set_random_seed(1)
+        run = new_run(scenario, data.assets(scenario.features))
+        composite = optimizer(run.model, scenario.training)
+        run.model.compile(optimizer=composite)
+        batch = next(iter(session_dataset(data.files("train"), scenario.features, run.preprocessing, batch_size=8)))
+        checkpoint = tf.train.Checkpoint(model=run.model, optimizer=composite)
+        if restored:
+            for part, weights in composite._optimizers_and_vars:
+                part.build(weights())
+            checkpoint.read(str(tmp_path / "state")).assert_existing_objects_matched()
+        else:
+            run.model.train_step(batch)
+            checkpoint.write(str(tmp_path / "state"))
+        tf.keras.utils.set_random_seed(2)
+        run.model.train_step(batch)
+        assert int(composite.iterations) == 2
+        results.append([weight.numpy() for weight in run.model.trainable_variables])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
