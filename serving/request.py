@@ -1,0 +1,184 @@
+"""A session and its candidates as requests of TensorFlow Serving's `Predict`.
+
+Pure: values in, protocol buffers out, no network. Everything is checked against the
+feature declaration before anything is sent. A value is missing when its key is
+absent or None: a categorical one is sent as the empty string, an optional number as
+NaN; another number must be there.
+
+Example:
+    session = Session(behaviors=[{"item_id": "i7", "action": "click", "age_days": 0.5}], query={"terms": "red shoe"})
+    request = gate_request(features, session)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from pipeline.features import Feature, Features, Numeric
+from serving.errors import RequestError
+from serving.protocol import GATE, SCORE_ITEMS, SESSION_GATE
+
+#: Field name to value, as declared: strings, numbers, or None for missing.
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One user's session: behaviours newest first, the query and the user's profile.
+
+    The keys are field names as in the scenario's `features`: `item` and `behavior` for
+    `behaviors`, `query` for `query`, `user` and as-of numbers of the user for `user`.
+    """
+
+    behaviors: Sequence[Values] = ()
+    query: Values = field(default_factory=dict)
+    user: Values = field(default_factory=dict)
+
+
+def gate_request(features: Features, session: Session, *, model: str = "awmoe") -> predict_pb2.PredictRequest:
+    """The `session_gate` request of one session (B = 1).
+
+    Raises:
+        RequestError: a value is wrong; names the field.
+    """
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = SESSION_GATE
+    _add_behaviors(request, features, session)
+    _add_row(request, features.query_features, session.query, "query")
+    return request
+
+
+def score_request(
+    features: Features,
+    session: Session,
+    candidates: Sequence[Values],
+    gate: np.ndarray,
+    *,
+    model: str = "awmoe",
+    version: int | None = None,
+) -> predict_pb2.PredictRequest:
+    """The `score_items` request of one page of candidates (B = 1).
+
+    Args:
+        features: the scenario's declaration.
+        session: the session that `gate` was computed for.
+        candidates: N mappings of field to value: item fields and as-of numbers.
+        gate: the session's gate, [K].
+        model: the served model's name.
+        version: the version that computed the gate; None: the newest.
+
+    Raises:
+        RequestError: no candidates, or a value is wrong; names the field.
+    """
+    if not candidates:
+        raise RequestError("no candidates: a page needs at least one")
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = SCORE_ITEMS
+    if version is not None:
+        request.model_spec.version.value = version
+    _add_behaviors(request, features, session)
+    _add_rows(request, features.candidate_features, candidates, "candidate")
+    request.inputs["candidate_count"].CopyFrom(_int64([len(candidates)]))
+    _add_row(request, features.query_features, session.query, "query")
+    _add_row(request, features.user_features, session.user, "user")
+    request.inputs[GATE].CopyFrom(_float32(np.reshape(gate, (1, -1))))
+    return request
+
+
+def _add_behaviors(request: predict_pb2.PredictRequest, features: Features, session: Session) -> None:
+    if session.behaviors:
+        _add_rows(request, features.behavior_features, session.behaviors, "behavior")
+    else:
+        # The server's batching takes no empty tensors: one row that the count of 0 hides.
+        for feature in features.behavior_features:
+            numeric = isinstance(feature.declaration, Numeric)
+            padding = _float32(np.zeros((1, 1))) if numeric else _strings([""], (1, 1))
+            request.inputs[feature.name].CopyFrom(padding)
+    request.inputs["behavior_count"].CopyFrom(_int64([len(session.behaviors)]))
+
+
+def _add_rows(
+    request: predict_pb2.PredictRequest, features: tuple[Feature, ...], rows: Sequence[Values], group: str
+) -> None:
+    """Adds `[1, len(rows)]` tensors, one a feature."""
+    for index, row in enumerate(rows):
+        _refuse_unknown(features, row, f"{group} {index}")
+    for feature in features:
+        values = [row.get(feature.field) for row in rows]
+        request.inputs[feature.name].CopyFrom(_column(feature, values, (1, len(rows))))
+
+
+def _add_row(request: predict_pb2.PredictRequest, features: tuple[Feature, ...], row: Values, group: str) -> None:
+    """Adds `[1]` tensors, one a feature."""
+    _refuse_unknown(features, row, group)
+    for feature in features:
+        request.inputs[feature.name].CopyFrom(_column(feature, [row.get(feature.field)], (1,)))
+
+
+def _refuse_unknown(features: tuple[Feature, ...], row: Values, where: str) -> None:
+    known = [feature.field for feature in features]
+    if unknown := sorted(set(row).difference(known)):
+        raise RequestError(f"{where}: unknown field `{unknown[0]}`; declared are {', '.join(known) or '(none)'}")
+
+
+def _column(feature: Feature, values: list[Any], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
+    if isinstance(feature.declaration, Numeric):
+        return _float32(_numbers(feature, feature.declaration, values).reshape(shape))
+    for index, value in enumerate(values):
+        if not isinstance(value, str | None):
+            raise RequestError(_wrong(feature, index, f"must be a string, not {value!r}"))
+    return _strings([value or "" for value in values], shape)
+
+
+def _numbers(feature: Feature, declaration: Numeric, values: list[Any]) -> np.ndarray:
+    for index, value in enumerate(values):
+        if not isinstance(value, int | float | np.number | None) or isinstance(value, bool):
+            raise RequestError(_wrong(feature, index, f"must be a number, not {value!r}"))
+    with np.errstate(over="ignore"):
+        numbers = np.array(values, np.float32)  # None becomes NaN
+    wrong = np.isinf(numbers)
+    if declaration.log:
+        wrong |= numbers < 0
+    if not declaration.optional:
+        wrong |= np.isnan(numbers)
+    if wrong.any():
+        index = int(wrong.argmax())
+        value = values[index]
+        missing = value is None or np.isnan(numbers[index])
+        rule = "is missing and not optional" if missing else f"must be finite{' and not negative' * declaration.log}"
+        raise RequestError(_wrong(feature, index, rule if missing else f"{rule}, not {value!r}"))
+    return numbers
+
+
+def _wrong(feature: Feature, index: int, what: str) -> str:
+    position = f" {index}" if feature.spec.axis else ""
+    return f"{feature.group}{position}: field `{feature.field}` {what}"
+
+
+# Written out by hand: `tf.make_tensor_proto` inspects every value, which costs several times more.
+def _float32(values: np.ndarray) -> tensor_pb2.TensorProto:
+    content = np.ascontiguousarray(values, np.float32).tobytes()
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=_shape(values.shape), tensor_content=content)
+
+
+def _int64(values: Sequence[int]) -> tensor_pb2.TensorProto:
+    content = np.asarray(values, np.int64).tobytes()
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_INT64, tensor_shape=_shape((len(values),)), tensor_content=content)
+
+
+def _strings(values: Iterable[str], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
+    encoded = [value.encode() for value in values]
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=_shape(shape), string_val=encoded)
+
+
+def _shape(shape: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:
+    dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
+    return tensor_shape_pb2.TensorShapeProto(dim=dims)

@@ -1,0 +1,257 @@
+"""The client against a real server: the model's scores, one version a session, and clear failures."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_run import random_run
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from export.publish import export
+from model.run_directory import Run
+from pipeline.features import Features
+from serving.client import SessionRanker
+from serving.errors import RankingError, RequestError
+from serving.model_versions import ModelVersions
+from serving.predict_service import PredictService
+from serving.request import Session
+from serving.server import ModelServer
+from tiny_data import tiny_scenario
+
+SESSION = Session(
+    behaviors=[
+        {"item_id": f"item_{i}", "brand": f"brand_{i}", "price": 3.0 + i, "action": "action_1", "age_days": 0.5 * i}
+        for i in range(3)
+    ],
+    query={"terms": "term_1 term_2"},
+    user={"age_group": "age_group_1", "activity": 12},
+)
+NEW_USER = Session(query={"terms": "term_1"}, user={"activity": 0})
+PAGE = [
+    {"item_id": f"item_{i}", "brand": f"brand_{i}", "tags": "tag_1|tag_2", "price": 2.0 * i, "item_purchases": i}
+    for i in range(9)
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """The runs behind versions 1 and 2."""
+    scenario, data = tiny_scenario(), tmp_path_factory.mktemp("data")
+    return random_run(scenario, data, seed=5), random_run(scenario, data, seed=6)
+
+
+@pytest.fixture(scope="module")
+def versions(runs: tuple[Run, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with versions 1 and 2, to copy from."""
+    output = tmp_path_factory.mktemp("models")
+    for run in runs:
+        version = export(run, output)
+    return version.parent
+
+
+@pytest.fixture
+def directory(versions: Path, tmp_path: Path) -> Path:
+    """A model directory with version 1."""
+    shutil.copytree(versions / "1", tmp_path / "awmoe" / "1")
+    return tmp_path / "awmoe"
+
+
+@pytest.fixture(scope="module")
+def server(versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    """Serves version 1."""
+    directory = tmp_path_factory.mktemp("served") / "awmoe"
+    shutil.copytree(versions / "1", directory / "1")
+    with ModelServer(directory) as server:
+        yield server
+
+
+def ranker(server: ModelServer, features: Features | None = None, **options: Any) -> SessionRanker:
+    return SessionRanker(server.target, features or tiny_scenario().features, **{"timeout": 10.0, **options})
+
+
+def trained_scores(run: Run, session: Session, candidates: list[dict[str, Any]]) -> np.ndarray:
+    """The model's own scores, with tensors made apart from the request builder, [N]."""
+    raw = {}
+    for feature in run.scenario.features.encoded:
+        numeric = feature.spec.dtype == "float32"
+        if feature.spec.axis:
+            rows = session.behaviors if feature.spec.axis == "T" else candidates
+            values: Any = [[row.get(feature.field) for row in rows] or [0.0 if numeric else None]]
+        else:
+            values = [(session.query if feature.group == "query" else session.user).get(feature.field)]
+        array = np.array(values, np.float32) if numeric else np.where(np.array(values) == None, "", values)  # noqa: E711
+        raw[feature.name] = tf.constant(array)
+    raw["behavior_count"] = tf.constant([len(session.behaviors)], tf.int64)
+    raw["candidate_count"] = tf.constant([len(candidates)], tf.int64)
+    return tf.sigmoid(run.model(run.preprocessing(raw)))[0].numpy()
+
+
+@pytest.mark.parametrize("session", [SESSION, NEW_USER], ids=["behaviours", "new user"])
+def test_pages_get_the_models_scores_with_one_gate(
+    session: Session, runs: tuple[Run, Run], server: ModelServer
+) -> None:
+    with ranker(server) as client:
+        opened = client.open_session(session)
+        assert (opened.gate.shape, opened.version) == ((3,), 1)
+        pages = [opened.score(PAGE[:4]), opened.score(PAGE[4:5]), opened.score(PAGE[5:])]
+
+    scores = np.concatenate(pages)
+    np.testing.assert_allclose(scores, trained_scores(runs[0], session, PAGE), atol=1e-5)
+    assert np.ptp(scores) > 0.02, "the candidates hardly differ, so equality would show little"
+
+
+def test_rank_is_best_first(server: ModelServer) -> None:
+    with ranker(server) as client:
+        opened = client.open_session(SESSION)
+        ranked, scores = opened.rank(PAGE), opened.score(PAGE).tolist()
+    assert [position for position, _ in ranked] == sorted(range(len(PAGE)), key=lambda position: -scores[position])
+    assert [score for _, score in ranked] == sorted(scores, reverse=True)
+
+
+def test_threads_share_a_client(server: ModelServer) -> None:
+    with ranker(server) as client, ThreadPoolExecutor(4) as threads:
+        opened = client.open_session(SESSION)
+        expected = opened.score(PAGE)
+        for scores in threads.map(lambda _: opened.score(PAGE), range(12)):
+            np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def publish(versions: Path, directory: Path, version: int) -> None:
+    """Puts a copy of version 2 there as `version`."""
+    shutil.copytree(versions / "2", directory / ".tmp")
+    (directory / ".tmp").rename(directory / str(version))
+
+
+def wait_for(server: ModelServer, version: int) -> None:
+    deadline = time.monotonic() + 15
+    while server.version != version:
+        assert time.monotonic() < deadline, f"version {version} is not served within 15 s"
+        time.sleep(0.02)
+
+
+def test_a_session_stays_on_its_version_and_moves_when_that_is_gone(
+    runs: tuple[Run, Run], versions: Path, directory: Path
+) -> None:
+    first, second = (trained_scores(run, SESSION, PAGE) for run in runs)
+    assert np.abs(first - second).max() > 0.01, "the versions must differ"
+    with ModelServer(directory, poll_seconds=0.05) as server, ranker(server) as client:
+        opened = client.open_session(SESSION)
+        gate = opened.gate
+
+        publish(versions, directory, 2)
+        wait_for(server, 2)
+        np.testing.assert_allclose(opened.score(PAGE), first, atol=1e-5)
+        assert (opened.version, client.open_session(SESSION).version) == (1, 2)
+
+        publish(versions, directory, 3)  # the third drops the first: NOT_FOUND, hence a new gate
+        wait_for(server, 3)
+        np.testing.assert_allclose(opened.score(PAGE), second, atol=1e-5)
+        assert opened.version == 3
+        assert np.abs(opened.gate - gate).max() > 1e-3
+
+
+def test_features_that_differ_are_found_before_ranking(server: ModelServer) -> None:
+    features = tiny_scenario().features
+    fewer = features.model_copy(update={"query": {**features.query, "shop": features.user["age_group"]}})
+    with (
+        ranker(server, Features.model_validate(fewer.model_dump())) as client,
+        pytest.raises(RankingError, match=r"does not take this client's features.*no input `query_shop`") as caught,
+    ):
+        client.open_session(SESSION)
+    assert caught.value.code == "FAILED_PRECONDITION"
+
+    retyped = features.model_dump()
+    retyped["user"] = {"age_group": {"kind": "numeric"}}
+    del retyped["tables"]["age_group"]
+    with (
+        ranker(server, Features.model_validate(retyped)) as client,
+        pytest.raises(RankingError, match="`user_age_group` is string in the model, float32 here"),
+    ):
+        client.open_session(SESSION)
+
+
+def test_a_wrong_value_is_refused_before_anything_is_sent(server: ModelServer) -> None:
+    with ranker(server) as client:
+        opened = client.open_session(SESSION)
+    # closed: a call would fail with another error
+    with pytest.raises(RequestError, match="candidate 0: field `price` is missing"):
+        opened.score([{**PAGE[0], "price": None}])
+    with pytest.raises(RequestError, match="no candidates"):
+        opened.score([])
+
+
+def test_a_model_that_is_not_there_is_named(server: ModelServer) -> None:
+    with (
+        ranker(server, model="other") as client,
+        pytest.raises(RankingError, match=r"NOT_FOUND: model `other` at 127.*this server has `awmoe`") as caught,
+    ):
+        client.open_session(SESSION)
+    assert caught.value.code == "NOT_FOUND"
+
+
+def test_a_silent_server_costs_no_more_than_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never speaks
+        started = time.monotonic()
+        with (
+            SessionRanker(f"127.0.0.1:{silent.getsockname()[1]}", tiny_scenario().features, timeout=0.3) as client,
+            pytest.raises(RankingError) as caught,
+        ):
+            client.open_session(SESSION)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert time.monotonic() - started < 2
+
+
+def test_no_server_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with (
+        SessionRanker(f"127.0.0.1:{port}", tiny_scenario().features, timeout=5) as client,
+        pytest.raises(RankingError, match="is the server running") as caught,
+    ):
+        client.open_session(SESSION)
+    assert caught.value.code == "UNAVAILABLE"
+
+
+class _Restarting(PredictService):
+    """The real service, but its first `failures` calls of Predict answer as a server that is not up yet."""
+
+    failures = 2
+    calls = 0
+
+    def Predict(  # noqa: N802
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        self.calls += 1
+        if self.calls <= self.failures:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        return super().Predict(request, context)
+
+
+@pytest.mark.parametrize(("failures", "calls"), [(2, 3), (100, 4)], ids=["comes back", "stays away"])
+def test_unavailable_is_retried_a_few_times(failures: int, calls: int, directory: Path) -> None:
+    service = _Restarting("awmoe", ModelVersions(directory))
+    service.failures = failures
+    server = grpc.server(ThreadPoolExecutor(2))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with SessionRanker(target, tiny_scenario().features, timeout=10) as client:
+            if failures < calls:
+                assert client.open_session(SESSION).version == 1
+            else:
+                with pytest.raises(RankingError, match=r"UNAVAILABLE: .*restarting"):
+                    client.open_session(SESSION)
+        assert service.calls == calls
+    finally:
+        server.stop(0).wait()

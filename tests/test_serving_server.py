@@ -1,0 +1,295 @@
+"""The embedded server over gRPC: answers, reasons for bad requests, and roll-outs."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_run import random_run
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from export.publish import export
+from model.run_directory import Run
+from pipeline.errors import InputError
+from serving.protocol import signature_inputs
+from serving.server import ModelServer
+from tiny_data import random_raw_sessions, tiny_scenario
+
+ROOT = Path(__file__).parent.parent
+AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+END = get_model_status_pb2.ModelVersionStatus.END
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return random_run(tiny_scenario(), tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(run, tmp_path_factory.mktemp("models")).parent
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[ModelServer]:
+    with ModelServer(model) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(server: ModelServer) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
+    with grpc.insecure_channel(server.target) as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def tensors(run: Run, signature: str) -> dict[str, np.ndarray]:
+    """Inputs of a good request: 3 sessions, T = 4, N = 5."""
+    raw: dict[str, np.ndarray] = random_raw_sessions(run.scenario, batch=3, behaviors=4, candidates=5, seed=7)
+    raw["gate"] = np.array([[0.5, -0.1, 0.2]] * 3, np.float32)
+    return {name: raw[name] for name in signature_inputs(run.scenario.features)[signature]}
+
+
+def request_of(inputs: dict[str, np.ndarray], signature: str) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "awmoe", signature
+    for name, values in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    return request
+
+
+def refused(call: Callable[..., Any], request: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request, timeout=10)
+    return caught.value.code().name, caught.value.details()
+
+
+def test_both_signatures_answer_as_the_trained_model(
+    run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    raw = tensors(run, "score_items")
+    encoded = run.preprocessing({name: tf.constant(values) for name, values in raw.items()})
+    gate = run.model.session_gate(encoded)
+    scores = tf.sigmoid(run.model.score_items(encoded, gate))
+
+    answer = stub.Predict(request_of(tensors(run, "session_gate"), "session_gate"), timeout=10)
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("awmoe", 1)
+    assert answer.model_spec.signature_name == "session_gate"
+    np.testing.assert_allclose(tf.make_ndarray(answer.outputs["gate"]), gate, atol=1e-5)
+
+    request = request_of({**raw, "gate": gate.numpy()}, "score_items")
+    request.model_spec.version.value = 1
+    answer = stub.Predict(request, timeout=10)
+    assert list(answer.outputs) == ["scores"]
+    real = np.arange(5) < raw["candidate_count"][:, None]
+    np.testing.assert_allclose(tf.make_ndarray(answer.outputs["scores"])[real], scores.numpy()[real], atol=1e-5)
+
+
+def test_missing_optional_numbers_and_padding_are_no_error(
+    run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    raw = tensors(run, "score_items")
+    raw["candidate_rating"][:] = np.nan
+    beyond = np.arange(4) >= raw["behavior_count"][:, None]
+    raw["behavior_price"] = np.where(beyond, np.float32("nan"), raw["behavior_price"])  # hidden by the count
+    scores = tf.make_ndarray(stub.Predict(request_of(raw, "score_items"), timeout=10).outputs["scores"])
+    assert np.isfinite(scores[np.arange(5) < raw["candidate_count"][:, None]]).all()
+
+
+BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
+    ({"candidate_price": None}, "missing input `candidate_price`; the signature takes behavior_item_id"),
+    ({"candidate_colour": np.zeros((3, 5), np.float32)}, "unknown input `candidate_colour`"),
+    ({"candidate_price": np.zeros((3, 5))}, "input `candidate_price` must be float32, not float64"),
+    ({"candidate_brand": np.zeros((3, 5), np.int64)}, "input `candidate_brand` must be string, not int64"),
+    ({"candidate_price": np.zeros(3, np.float32)}, "input `candidate_price` must have shape [B, N], not [3]"),
+    ({"query_terms": np.full((3, 1), "x", object)}, "input `query_terms` must have shape [B], not [3, 1]"),
+    ({"query_terms": np.full(2, "x", object)}, "input `query_terms`: B is 2, but 3 in `behavior_item_id`"),
+    ({"candidate_price": np.zeros((3, 6), np.float32)}, "input `candidate_price`: N is 6, but 5 in"),
+    ({"behavior_price": np.zeros((3, 3), np.float32)}, "input `behavior_price`: T is 3, but 4 in"),
+    ({"behavior_item_id": np.zeros((3, 0), object)}, "no behaviours (shape [3, 0]); without behaviours send T = 1"),
+    ({"candidate_item_id": np.zeros((3, 0), object)}, "input `candidate_item_id`: no candidates (shape [3, 0])"),
+    ({"gate": np.zeros((3, 2), np.float32)}, "input `gate`: K is 2, but 3 in the model"),
+    ({"gate": np.full((3, 3), np.nan, np.float32)}, "input `gate` must be finite"),
+    ({"candidate_count": np.array([1, 0, 1])}, "input `candidate_count`: 0 candidates in session 1; must be 1 to 5"),
+    ({"candidate_count": np.array([1, 1, 6])}, "input `candidate_count`: 6 candidates in session 2; must be 1 to 5"),
+    ({"behavior_count": np.array([-1, 0, 1])}, "input `behavior_count`: -1 behaviours in session 0; must be 0 to 4"),
+    ({"behavior_count": np.array([0, 5, 1])}, "input `behavior_count`: 5 behaviours in session 1; must be 0 to 4"),
+    ({"user_activity": np.full(3, np.nan, np.float32)}, "`user_activity`: must be finite and not negative, not nan"),
+    (
+        {"candidate_price": np.full((3, 5), -2, np.float32)},
+        "`candidate_price`: must be finite and not negative, not -2",
+    ),
+    ({"candidate_rating": np.full((3, 5), np.inf, np.float32)}, "must be finite, or NaN for missing, not inf"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD_INPUTS, ids=[message[:50] for _, message in BAD_INPUTS])
+def test_a_bad_request_gets_its_reason(
+    changed: dict[str, Any], message: str, run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    inputs = {**tensors(run, "score_items"), **changed}
+    request = request_of({name: values for name, values in inputs.items() if values is not None}, "score_items")
+    code, details = refused(stub.Predict, request)
+    assert code == "INVALID_ARGUMENT"
+    assert message in details
+
+
+def test_a_tensor_that_does_not_fill_its_shape_is_refused(
+    run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    request = request_of(tensors(run, "score_items"), "score_items")
+    request.inputs["candidate_price"].tensor_content = b"\0" * 8
+    assert refused(stub.Predict, request)[0] == "INVALID_ARGUMENT"
+
+    huge = request_of({name: values[:1] for name, values in tensors(run, "session_gate").items()}, "session_gate")
+    for tensor in huge.inputs.values():  # a few bytes that ask for gigabytes
+        tensor.tensor_shape.dim[0].size = 10**9
+    code, details = refused(stub.Predict, huge)
+    assert (code, "places of its shape" in details) == ("INVALID_ARGUMENT", True), details
+
+
+def test_unknown_names_are_refused(run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    def changed(**spec: Any) -> predict_pb2.PredictRequest:
+        request = request_of(tensors(run, "session_gate"), "session_gate")
+        version = spec.pop("version", None)
+        for name, value in spec.items():
+            setattr(request.model_spec, name, value)
+        if version:
+            request.model_spec.version.value = version
+        return request
+
+    assert refused(stub.Predict, changed(name="other")) == ("NOT_FOUND", "no model `other`; this server has `awmoe`")
+    assert refused(stub.Predict, changed(version=9)) == ("NOT_FOUND", "no version 9 of `awmoe`; loaded: 1")
+    assert refused(stub.Predict, changed(version_label="canary"))[0] == "NOT_FOUND"
+    code, details = refused(stub.Predict, changed(signature_name="classify"))
+    assert code == "INVALID_ARGUMENT"
+    assert details == "signature `classify`: unknown; the model has session_gate and score_items"
+
+
+def test_the_output_filter_is_honoured(run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    request = request_of(tensors(run, "session_gate"), "session_gate")
+    request.output_filter.append("gate")
+    assert list(stub.Predict(request, timeout=10).outputs) == ["gate"]
+    request.output_filter.append("logits")
+    code, details = refused(stub.Predict, request)
+    assert (code, "unknown output `logits`; the signature gives `gate`" in details) == ("INVALID_ARGUMENT", True)
+
+
+def test_metadata_and_other_calls(run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "awmoe"
+    answer = stub.GetModelMetadata(request, timeout=10)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    assert answer.model_spec.version.value == 1
+    for name, inputs in signature_inputs(run.scenario.features).items():
+        assert set(signatures.signature_def[name].inputs) == set(inputs)
+
+    request.metadata_field[:] = ["signatures"]
+    code, details = refused(stub.GetModelMetadata, request)
+    assert (code, "must be exactly `signature_def`" in details) == ("INVALID_ARGUMENT", True)
+    assert refused(stub.Classify, classification_pb2.ClassificationRequest())[0] == "UNIMPLEMENTED"
+
+
+def test_a_directory_without_a_version_is_one_clear_line(model: Path, tmp_path: Path) -> None:
+    (tmp_path / ".tmp-1-abc").mkdir()
+    for directory in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InputError, match=r"has no version, a directory named by a number; .*$"):
+            ModelServer(directory)
+    (tmp_path / "1").mkdir()
+    with pytest.raises(InputError, match=r"1/assets.extra/scenario.yaml: no such scenario file"):
+        ModelServer(tmp_path)
+
+
+def test_a_taken_port_is_one_clear_line(server: ModelServer, model: Path) -> None:
+    port = int(server.target.rpartition(":")[2])
+    with pytest.raises(InputError, match=f"127.0.0.1:{port}: cannot listen there"):
+        ModelServer(model, port=port)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def test_a_roll_out_keeps_the_version_before(model: Path, run: Run, tmp_path: Path) -> None:
+    directory = tmp_path / "awmoe"
+    shutil.copytree(model / "1", directory / "1")
+    with ModelServer(directory, poll_seconds=0.05) as server, grpc.insecure_channel(server.target) as channel:
+        status_stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        predict_stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+        def states() -> dict[int, int]:
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = "awmoe"
+            answer = status_stub.GetModelStatus(request, timeout=10)
+            return {status.version: status.state for status in answer.model_version_status}
+
+        def publish(version: int) -> None:
+            shutil.copytree(model / "1", directory / f".tmp-{version}")
+            (directory / f".tmp-{version}").rename(directory / str(version))
+
+        def answering(version: int | None) -> int:
+            request = request_of(tensors(run, "session_gate"), "session_gate")
+            if version:
+                request.model_spec.version.value = version
+            return predict_stub.Predict(request, timeout=10).model_spec.version.value
+
+        assert states() == {1: AVAILABLE}
+        publish(2)
+        wait_until(lambda: server.version == 2, "version 2 is served")
+        assert (states(), answering(None), answering(1)) == ({1: AVAILABLE, 2: AVAILABLE}, 2, 1)
+
+        (directory / "10").mkdir()  # empty: cannot be loaded, so 2 goes on
+        wait_until(lambda: 10 in states(), "version 10 is reported")
+        assert (states(), answering(None)) == ({1: AVAILABLE, 2: AVAILABLE, 10: END}, 2)
+
+        (directory / "10").rmdir()
+        publish(3)
+        wait_until(lambda: server.version == 3, "version 3 is served")
+        assert (states(), answering(2)) == ({2: AVAILABLE, 3: AVAILABLE}, 2)
+
+        shutil.rmtree(directory / "3")  # rolled back
+        wait_until(lambda: server.version == 2, "version 2 is served again")
+        assert (answering(None), answering(3)) == (2, 3)
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from serving.server import ModelServer
+with ModelServer(Path(sys.argv[1])) as server:
+    print(server.target, flush=True)
+    server.wait()
+print("stopped", flush=True)
+"""
+
+
+def test_sigterm_stops_the_server(model: Path) -> None:
+    command = [sys.executable, "-c", SERVE, str(model)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        target = process.stdout.readline().strip()
+        with grpc.insecure_channel(target) as channel:
+            grpc.channel_ready_future(channel).result(timeout=10)
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=20)
+    assert (process.returncode, rest) == (0, "stopped\n"), errors
