@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -39,13 +40,16 @@ class Evaluation:
         Path(path).write_text(json.dumps(self.metrics, indent=2) + "\n", encoding="utf-8")
 
     def table(self) -> Table:
-        """The metrics for a terminal, one row a part and ranking."""
-        table = Table("part", "ranking")
+        """The metrics for a terminal of 80 columns, one row a part and ranking."""
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+        table.add_column("part", no_wrap=True)
+        table.add_column("ranking", no_wrap=True)
         for name in _COLUMNS:
-            table.add_column(name.replace("_at_", "@").replace("_", " "), justify="right")
+            table.add_column(name.replace("_at_", "@").replace("_", " "), justify="right", min_width=6)
         for part, rankings in self.metrics.items():
-            for ranking, metrics in rankings.items():
-                table.add_row(part, ranking, *(_cell(metrics.get(name)) for name in _COLUMNS))
+            for index, (ranking, metrics) in enumerate(rankings.items()):
+                cells = (_cell(metrics.get(name)) for name in _COLUMNS)
+                table.add_row("" if index else part, ranking, *cells, end_section=index == len(rankings) - 1)
         return table
 
 
