@@ -45,7 +45,8 @@ class Evaluation:
         table.add_column("part", no_wrap=True)
         table.add_column("ranking", no_wrap=True)
         for name in _COLUMNS:
-            table.add_column(name.replace("_at_", "@").replace("_", " "), justify="right", min_width=6)
+            header = name.replace("_at_", "@").replace("_", " ")
+            table.add_column(header, justify="right", min_width=max(6, *map(len, header.split())))
         for part, rankings in self.metrics.items():
             for index, (ranking, metrics) in enumerate(rankings.items()):
                 cells = (_cell(metrics.get(name)) for name in _COLUMNS)

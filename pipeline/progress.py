@@ -1,4 +1,4 @@
-"""A progress bar for long steps, on standard error."""
+"""Progress of long steps, on standard error; nothing where that is no terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with how many `what` are done, and how many there are."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    """A bar with the time so far; moves without an end until told how much there is.
+
+    Gives a function to call with how many steps are done, and how many there are.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,89 @@
+"""Arrow batches in Beam: their coder, and cutting and joining them. Importing it registers the coder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class RecordBatchCoder(beam.coders.Coder):
+    """A batch between two stages is one Arrow IPC stream; its rows never become Python objects."""
+
+    def encode(self, value: pa.RecordBatch) -> bytes:
+        """The batch as an IPC stream."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, value.schema) as writer:
+            writer.write_batch(value)
+        return sink.getvalue().to_pybytes()
+
+    def decode(self, encoded: bytes) -> pa.RecordBatch:
+        """The batch of an IPC stream; its buffers stay in `encoded`."""
+        return pa.ipc.open_stream(encoded).read_next_batch()
+
+    def is_deterministic(self) -> bool:
+        """One batch has one encoding."""
+        return True
+
+    def to_type_hint(self) -> type:
+        """What it encodes."""
+        return pa.RecordBatch
+
+
+beam.coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
+
+
+class GatherBatches(beam.PTransform):
+    """All batches to one value, for a side input: one element, also when there is no batch.
+
+    Args:
+        schema: of the batches; of the empty batch where there is none.
+        function: from the one big batch (rows in no certain order) to the value.
+    """
+
+    def __init__(self, schema: pa.Schema, function: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
+        super().__init__()
+        self._schema = schema
+        self._function = function
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """One group of everything; the empty batch makes the group exist."""
+        schema, function = self._schema, self._function
+        empty = batches.pipeline | "MakeEmptyBatch" >> beam.Create([concat_batches([], schema)], reshuffle=False)
+        return (
+            (batches, empty)
+            | "AddEmptyBatch" >> beam.Flatten()
+            | "KeyAll" >> beam.WithKeys(0).with_output_types(tuple[int, pa.RecordBatch])
+            | "GroupAll" >> beam.GroupByKey()
+            | "Gather"
+            >> beam.MapTuple(lambda _, parts: function(concat_batches(parts, schema))).with_output_types(pa.RecordBatch)
+        )
+
+
+def concat_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """The rows of all batches in one batch of exactly this schema, also when there is no batch."""
+    same = [batch.select(schema.names).cast(schema) for batch in batches]
+    if not same:
+        return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    return pa.concat_batches(same)
+
+
+def split_batch(batch: pa.RecordBatch, key: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cuts a batch by an integer for each row; yields each key with its rows, in their order."""
+    order = np.argsort(key, kind="stable")
+    ordered = batch.take(pa.array(order))
+    keys, starts = np.unique(key[order], return_index=True)
+    for value, start, end in zip(keys, starts, [*starts[1:], len(key)], strict=True):
+        yield int(value), ordered.slice(start, end - start)
+
+
+def least_of_each(batch: pa.RecordBatch, key: str) -> pa.RecordBatch:
+    """Sorted by the key column, one row of each key: the least one, whatever the order of the rows."""
+    batch = batch.sort_by([(name, "ascending") for name in (key, *(n for n in batch.schema.names if n != key))])
+    if not batch.num_rows:
+        return batch
+    keys = batch.column(key)
+    return batch.filter(pa.array(np.append(True, pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False))))

@@ -1,0 +1,263 @@
+"""Amazon reviews, in the layouts of 2014 and 2018, as two scenarios (files: docs/amazon.md).
+
+A review is a purchase. Reviews are joined to the metadata on the item and grouped by user
+(`read_amazon`) or by query (`read_amazon_search`); `amazon_sessions` turns a group into sessions.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import AsSingleton, TaggedOutput
+
+from pipeline.batches import GatherBatches, split_batch
+from pipeline.config import Scenario
+from pipeline.counters import count
+from pipeline.errors import InputError
+from pipeline.features import Features, Numeric
+from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
+from pipeline.sampling import hash_texts, mix_hashes
+from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_FIELDS, parse_metadata
+from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
+from pipeline.sources.read_table import ReadTable
+from pipeline.sources.rows import TIME, check_rows, column
+
+#: The fields of a review that are read, and their names from there on.
+REVIEW_FIELDS = pa.schema(
+    [
+        column("reviewerID", pa.string(), required=True),
+        column("asin", pa.string(), required=True),
+        column("unixReviewTime", TIME, required=True),
+    ]
+)
+REVIEW_COLUMNS = ["user_id", "item_id", "time"]
+ITEM_IDS = pa.schema([("item_id", pa.string())])
+QUERIES_SCHEMA = pa.schema([column("item_id", pa.string(), required=True), column("query", pa.string(), required=True)])
+
+_METADATA_FILE = re.compile(r"meta_.*\.jsonl?(\.gz)?")
+_REVIEWS_FILE = re.compile(r"(?!meta_).*\.jsonl?(\.gz)?")
+_QUERIES_FILE = re.compile(r"queries_.*\.tsv(\.gz)?")
+
+
+def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+    """The paper's recommendation task: each user's last review against one random other item.
+
+    Counts `dropped/reviews/duplicate`, `dropped/reviews/no metadata` and `dropped/sessions/no candidates`.
+
+    Raises:
+        InputError: a file is not there, or a feature reads a column that the files lack.
+    """
+    _check_columns(scenario.features, has_query=False)
+    items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
+    reviewed = (
+        reviews
+        | "TakeReviewedItems" >> beam.Map(_distinct_items)
+        | "GatherReviewedItems" >> GatherBatches(ITEM_IDS, _distinct_items)
+    )
+    made = (
+        reviews
+        | "ShardReviewsByUser" >> beam.FlatMap(_by_user, scenario.pipeline.shards)
+        | "GroupReviewsByUser" >> beam.GroupByKey()
+        | "MakeLastReviewSessions"
+        >> beam.FlatMap(_make_last_review_sessions, AsSingleton(reviewed), scenario).with_outputs(
+            "events", main="sessions"
+        )
+    )
+    return RawTables(items, _no_users(pipeline), made.events, made.sessions, rejects)
+
+
+def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+    """A search for every review: its item's query, and others of the query by popularity as of then.
+
+    Counts what `read_amazon` counts, `dropped/queries/duplicate` and `dropped/sessions/no query`.
+
+    Raises:
+        InputError: a file is not there, or a feature reads a column that the files lack.
+    """
+    _check_columns(scenario.features, has_query=True)
+    items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
+    files = _files(directory, _QUERIES_FILE, "queries (item, tab, query), as queries_*.tsv or queries_*.tsv.gz")
+    read = (
+        pipeline
+        | "ListQueries" >> beam.Create(files)
+        | "ReadQueries" >> beam.FlatMap(_read_queries).with_outputs("rejects", main="batches")
+    )
+    queries = read.batches | "GatherQueries" >> GatherBatches(QUERIES_SCHEMA, _one_query_of_each_item)
+    made = (
+        reviews
+        | "JoinQueries" >> beam.Map(_join_queries, AsSingleton(queries))
+        | "ShardReviewsByQuery" >> beam.FlatMap(_by_query, scenario.pipeline.shards)
+        | "GroupReviewsByQuery" >> beam.GroupByKey()
+        | "MakeQuerySessions" >> beam.FlatMap(_make_query_sessions, scenario).with_outputs("events", main="sessions")
+    )
+    rejects = (rejects, read.rejects) | "GatherAllRejects" >> beam.Flatten()
+    return RawTables(items, _no_users(pipeline), made.events, made.sessions, rejects)
+
+
+def _check_columns(features: Features, has_query: bool) -> None:
+    query = [("query", pa.string())] if has_query else []
+    given = {"item": ITEMS_SCHEMA, "query": pa.schema(query), "user": pa.schema([])}
+    for feature in features.candidate_features + features.query_features + features.user_features:
+        if feature.as_of is not None:
+            continue
+        group = "item" if feature.group == "candidate" else feature.group
+        schema = given[group]
+        if pa.field(feature.column, pa.type_for_alias(feature.spec.dtype)) not in list(schema):
+            columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+            raise InputError(
+                f"features.{group}.{feature.field}: reads `{feature.column}` as {feature.spec.dtype}; "
+                f"the columns that this source has for `{group}`: {columns}"
+            )
+        if isinstance(feature.declaration, Numeric) and not feature.declaration.optional:
+            raise InputError(f"features.{group}.{feature.field}: some Amazon items have none; add `optional: true`")
+
+
+def _files(directory: str, name: re.Pattern[str], what: str) -> list[str]:
+    if not Path(directory).is_dir():
+        raise InputError(f"{directory}: no such directory; it should hold the Amazon review data set's files")
+    files = sorted(str(path) for path in Path(directory).iterdir() if name.fullmatch(path.name))
+    if not files:
+        raise InputError(f"{directory}: has no {what}")
+    return files
+
+
+def _read_items_and_reviews(
+    pipeline: beam.Pipeline, directory: str, scenario: Scenario
+) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
+    """Items; the reviews of these items in `REVIEW_COLUMNS`; rejects."""
+    metadata_files = _files(directory, _METADATA_FILE, "metadata, as meta_*.json, meta_*.jsonl or either with .gz")
+    reviews_files = _files(directory, _REVIEWS_FILE, "reviews, as *.json, *.jsonl or either with .gz (not meta_*)")
+    metadata = pipeline | "ReadMetadata" >> ReadTable("items", metadata_files, METADATA_FIELDS, literal_eval=True)
+    reviews = pipeline | "ReadReviews" >> ReadTable("reviews", reviews_files, REVIEW_FIELDS)
+    columns = items_schema(scenario.features).names
+    parsed = metadata.batches | "ParseMetadata" >> beam.FlatMap(_parse_metadata, columns).with_outputs(
+        "rejects", main="items"
+    )
+    item_ids = (
+        parsed.items
+        | "TakeItemIds" >> beam.Map(_distinct_items)
+        | "GatherItemIds" >> GatherBatches(ITEM_IDS, _distinct_items)
+    )
+    known = reviews.batches | "KeepReviewsOfItems" >> beam.Map(_keep_reviews_of, AsSingleton(item_ids))
+    rejects = (metadata.rejects, parsed.rejects, reviews.rejects) | "GatherRejects" >> beam.Flatten()
+    return parsed.items, known, rejects
+
+
+def _no_users(pipeline: beam.Pipeline) -> beam.PCollection:
+    """The files say nothing about users."""
+    return pipeline | "NoUsers" >> beam.Create([]).with_output_types(pa.RecordBatch)
+
+
+def _parse_metadata(raw: pa.RecordBatch, columns: list[str]) -> Iterator[pa.RecordBatch | TaggedOutput]:
+    items, rejects = parse_metadata(raw)
+    yield items.select(columns)
+    yield from (TaggedOutput("rejects", reject) for reject in rejects)
+
+
+def _read_queries(path: str) -> Iterator[pa.RecordBatch | TaggedOutput]:
+    bad: list[tuple[str, str]] = []  # (reason, line)
+
+    def skip(row: pyarrow.csv.InvalidRow) -> Literal["skip"]:
+        bad.append((f"has {row.actual_columns} columns, not 2 (item, tab, query)", row.text))
+        return "skip"
+
+    try:
+        with FileSystems.open(path) as stream:
+            raw = pyarrow.csv.read_csv(
+                io.BytesIO(stream.read()),
+                pyarrow.csv.ReadOptions(column_names=QUERIES_SCHEMA.names, use_threads=False),
+                pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=skip),
+                pyarrow.csv.ConvertOptions(column_types=QUERIES_SCHEMA),
+            )
+    except (OSError, EOFError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as item, tab, query: {' '.join(str(error).split())}") from error
+    for batch in raw.to_batches():
+        good, reasons = check_rows(batch, QUERIES_SCHEMA)
+        yield good
+        bad += [(reason, "\t".join(batch.slice(row, 1).to_pylist()[0].values())) for row, reason in reasons.items()]
+    count("read/queries", raw.num_rows + sum(1 for reason, _ in bad if reason.startswith("has ")))
+    yield from (TaggedOutput("rejects", Reject("queries", path, reason, line)) for reason, line in bad)
+
+
+def _distinct_items(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The ids of a batch's items, sorted."""
+    return pa.RecordBatch.from_arrays([pc.unique(batch["item_id"]).sort()], schema=ITEM_IDS)
+
+
+def _one_query_of_each_item(queries: pa.RecordBatch) -> pa.RecordBatch:
+    """Of several queries of one item the first by alphabet, whatever the order of the files."""
+    unique = pa.table(queries).group_by("item_id", use_threads=False).aggregate([("query", "min")])
+    count("dropped/queries/duplicate", queries.num_rows - unique.num_rows)
+    return pa.RecordBatch.from_arrays(
+        [unique["item_id"].combine_chunks(), unique["query_min"].combine_chunks()], schema=QUERIES_SCHEMA
+    )
+
+
+def _keep_reviews_of(batch: pa.RecordBatch, items: pa.RecordBatch) -> pa.RecordBatch:
+    known = batch.rename_columns(REVIEW_COLUMNS).filter(pc.is_in(batch["asin"], value_set=items["item_id"]))
+    count("dropped/reviews/no metadata", batch.num_rows - known.num_rows)
+    return known
+
+
+def _join_queries(reviews: pa.RecordBatch, queries: pa.RecordBatch) -> pa.RecordBatch:
+    """Adds the item's query, empty where it has none."""
+    row = pc.index_in(reviews["item_id"], value_set=queries["item_id"])
+    return reviews.append_column("query", pc.fill_null(queries["query"].take(row), ""))
+
+
+def _by_user(reviews: pa.RecordBatch, shards: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    return _by_shard(reviews, reviews["user_id"], shards)
+
+
+def _by_query(reviews: pa.RecordBatch, shards: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Reviews without a query go by their item, so that they do not crowd one shard."""
+    has_none = pc.equal(reviews["query"], "")
+    return _by_shard(reviews, pc.if_else(has_none, reviews["item_id"], reviews["query"]), shards)
+
+
+def _by_shard(reviews: pa.RecordBatch, key: pa.Array, shards: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    return split_batch(reviews, mix_hashes(hash_texts(key, seed=0), "shard") % np.uint64(shards))
+
+
+def _make_last_review_sessions(
+    group: tuple[int, Iterable[pa.RecordBatch]], items: pa.RecordBatch, scenario: Scenario
+) -> Iterator[pa.RecordBatch | TaggedOutput]:
+    reviews = _unique(group[1])
+    yield TaggedOutput("events", _purchases(reviews))
+    sessions, without = last_review_sessions(reviews, items["item_id"], scenario.pipeline.seed)
+    count("dropped/sessions/no candidates", without)
+    yield sessions.select(sessions_schema(scenario.features).names)
+
+
+def _make_query_sessions(
+    group: tuple[int, Iterable[pa.RecordBatch]], scenario: Scenario
+) -> Iterator[pa.RecordBatch | TaggedOutput]:
+    reviews = _unique(group[1])
+    yield TaggedOutput("events", _purchases(reviews))
+    searches = reviews.filter(pc.not_equal(reviews["query"], ""))
+    count("dropped/sessions/no query", reviews.num_rows - searches.num_rows)
+    sessions, without = query_sessions(searches, scenario.pipeline.shown_negatives, scenario.pipeline.seed)
+    count("dropped/sessions/no candidates", without)
+    yield sessions.select(sessions_schema(scenario.features).names)
+
+
+def _unique(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    given = list(batches)
+    reviews = unique_reviews(given)
+    count("dropped/reviews/duplicate", sum(batch.num_rows for batch in given) - reviews.num_rows)
+    return reviews
+
+
+def _purchases(reviews: pa.Table) -> pa.RecordBatch:
+    purchase = pa.repeat("purchase", reviews.num_rows)
+    return reviews.append_column("action", purchase).select(events_schema().names).combine_chunks().to_batches()[0]

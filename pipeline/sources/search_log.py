@@ -1,0 +1,113 @@
+"""The search log: items, users, events and sessions as JSON Lines or Parquet (layout: docs/raw-log.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import Scenario
+from pipeline.errors import InputError
+from pipeline.features import Feature, Features, MultiCategorical, Numeric
+from pipeline.raw_tables import RawTables
+from pipeline.sources.read_table import ReadTable
+from pipeline.sources.rows import TIME, column
+
+
+def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+    """Reads a search log's directory.
+
+    Each table is one file or several: `items.jsonl`, `items.jsonl.gz`, `items.parquet`,
+    `items-00000-of-00004.jsonl.gz`. `users` may be absent: every user is then without profile.
+
+    Raises:
+        InputError: the directory or a table is not there.
+    """
+    if not Path(directory).is_dir():
+        raise InputError(f"{directory}: no such directory; it should hold items, users, events and sessions")
+    read = {}
+    for table, schema in _schemas(scenario.features).items():
+        files = _files(directory, table)
+        if not files and table != "users":
+            raise InputError(
+                f"{directory}: has no {table}; expected {table}.jsonl, .jsonl.gz or .parquet, or shards of it"
+            )
+        read[table] = pipeline | f"Read{table.title()}" >> ReadTable(table, files, schema)
+    return RawTables(
+        items=read["items"].batches,
+        users=read["users"].batches,
+        events=read["events"].batches,
+        sessions=read["sessions"].batches | "FlattenCandidates" >> beam.Map(_flatten_candidates),
+        rejects=tuple(table.rejects for table in read.values()) | "GatherRejects" >> beam.Flatten(),
+    )
+
+
+def _schemas(features: Features) -> dict[str, pa.Schema]:
+    candidate = pa.struct(
+        [
+            column("item_id", pa.string(), required=True),
+            column("clicked", pa.bool_()),
+            column("purchased", pa.bool_()),
+        ]
+    )
+    item_id = column("item_id", pa.string(), required=True)
+    user_id = column("user_id", pa.string(), required=True)
+    time = column("time", TIME, required=True)
+    return {
+        "items": _with_features([item_id, column("title", pa.string())], features.candidate_features),
+        "users": _with_features([user_id], features.user_features),
+        "events": pa.schema(
+            [user_id, item_id, column("action", pa.string(), required=True, allowed=("click", "purchase")), time]
+        ),
+        "sessions": _with_features(
+            [
+                column("session_id", pa.string(), required=True),
+                user_id,
+                time,
+                column("candidates", pa.list_(pa.field("candidate", candidate)), required=True),
+            ],
+            features.query_features,
+        ),
+    }
+
+
+def _with_features(fixed: list[pa.Field], features: Iterable[Feature]) -> pa.Schema:
+    """The fixed columns and the features' own; of features that share a column the first one counts."""
+    fields = {field.name: field for field in fixed}
+    for feature in features:
+        declaration = feature.declaration
+        if feature.as_of is not None:
+            continue
+        if isinstance(declaration, Numeric):
+            field = column(
+                feature.column, pa.float32(), required=not declaration.optional, non_negative=declaration.log
+            )
+        elif isinstance(declaration, MultiCategorical):
+            field = column(feature.column, pa.string(), separator=declaration.separator)
+        else:
+            field = column(feature.column, pa.string())
+        fields.setdefault(feature.column, field)
+    return pa.schema(list(fields.values()))
+
+
+def _files(directory: str, table: str) -> list[str]:
+    pattern = re.compile(rf"{table}(-[^.]*)?((\.jsonl|\.json)(\.gz)?|\.parquet)")
+    return sorted(str(path) for path in Path(directory).iterdir() if pattern.fullmatch(path.name))
+
+
+def _flatten_candidates(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """`candidates`, a list of structs, becomes three lists of one length; no session is a `new_item`."""
+    candidates = batch.column("candidates")
+    lengths = pc.list_value_length(candidates).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    values = candidates.flatten()
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    for name, field in (("candidates", "item_id"), ("clicked", "clicked"), ("purchased", "purchased")):
+        columns[name] = pa.ListArray.from_arrays(offsets, pc.struct_field(values, field))
+    columns["new_item"] = pa.array(np.zeros(batch.num_rows, bool))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -1,0 +1,1 @@
+"""The stages of the Beam job: composite transforms without reads or writes."""

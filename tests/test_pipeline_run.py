@@ -1,0 +1,290 @@
+"""The whole job on a small log: its records against an obvious reference, its files, its failures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from small_log import expected_records, small_log, small_scenario, write_log
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from pipeline.config import load_scenario
+from pipeline.encoding_assets import EncodingAssets
+from pipeline.errors import InputError
+from pipeline.features import InputSpec
+from pipeline.prepared_data import PARTS, Part, PreparedData
+from pipeline.records import record_specs
+from pipeline.run import preprocess
+
+LOG = small_log()
+EXPECTED = expected_records(LOG)
+SCENARIO = small_scenario()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    directory = tmp_path_factory.mktemp("run")
+    preprocess(SCENARIO, str(write_log(directory / "log", LOG)), str(directory / "out"))
+    return PreparedData.open(directory / "out")
+
+
+def read_records(prepared: PreparedData, part: Part) -> dict[str, dict[str, Any]]:
+    """Records of a part by session id, parsed by TensorFlow from the declared columns alone."""
+
+    def parser(spec: InputSpec) -> Any:
+        dtype = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}[spec.dtype]
+        return tf.io.RaggedFeature(dtype) if spec.axis else tf.io.FixedLenFeature([], dtype)
+
+    parsers = {spec.name: parser(spec) for spec in record_specs(SCENARIO.features)}
+    records = {}
+    for example in tf.data.TFRecordDataset(prepared.files(part), compression_type="GZIP"):
+        row = {name: value.numpy() for name, value in tf.io.parse_single_example(example, parsers).items()}
+        row = {name: np.vectorize(bytes.decode, otypes=[object])(v) if _is_text(v) else v for name, v in row.items()}
+        records[str(row["session_id"])] = row
+    return records
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, bytes) or value.dtype == object
+
+
+def group(record: dict[str, Any], prefix: str, size: int) -> list[dict[str, Any]]:
+    """The tensors of a group as one mapping an element."""
+    fields = {
+        name.removeprefix(prefix): values
+        for name, values in record.items()
+        if name.startswith(prefix) and not name.endswith("_count")
+    }
+    assert {len(values) for values in fields.values()} == {size}
+    return [{field: values[i] for field, values in fields.items()} for i in range(size)]
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:
+    assert found.keys() == expected.keys(), where
+    for name, value in expected.items():
+        if isinstance(value, str):
+            assert found[name] == value, f"{where}: {name}"
+        else:
+            np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=f"{where}: {name}")
+
+
+def test_every_record_equals_the_reference(prepared: PreparedData) -> None:
+    seen = set()
+    for part in PARTS:
+        for session, record in read_records(prepared, part).items():
+            expected = EXPECTED[session]
+            seen.add(session)
+            for name in ("user_id", "time"):
+                assert record[name] == expected[name]
+            assert record["query_terms"] == expected["terms"]
+            assert record["user_age_group"] == expected["age_group"]
+            assert record["user_activity"] == expected["activity"]
+            behaviors = group(record, "behavior_", int(record["behavior_count"]))
+            assert len(behaviors) == len(expected["behaviors"]), session
+            for place, (found, wanted) in enumerate(zip(behaviors, expected["behaviors"], strict=True)):
+                assert_same(found, wanted, f"{session} behaviour {place}")
+            for found in group(record, "candidate_", int(record["candidate_count"])):
+                assert_same(found, expected["candidates"][found["item_id"]], f"{session} {found['item_id']}")
+    with_positive = {s for s, r in EXPECTED.items() if any(c["label"] for c in r["candidates"].values())}
+    assert seen >= with_positive
+
+
+def test_parts_are_in_time_and_only_training_is_sampled(prepared: PreparedData) -> None:
+    records = {part: read_records(prepared, part) for part in PARTS}
+    split = prepared.manifest["split"]
+    assert max(r["time"] for r in records["train"].values()) < split["validation_start"]
+    assert all(split["validation_start"] <= r["time"] < split["test_start"] for r in records["validation"].values())
+    assert min(r["time"] for r in records["test"].values()) >= split["test_start"]
+    for part in ("validation", "test"):
+        start, end = {
+            "validation": (split["validation_start"], split["test_start"]),
+            "test": (split["test_start"], np.inf),
+        }[part]
+        assert set(records[part]) == {s for s, r in EXPECTED.items() if start <= r["time"] < end}
+        for session, record in records[part].items():
+            assert set(record["candidate_item_id"]) == set(EXPECTED[session]["candidates"])
+    for session, record in records["train"].items():
+        shown = [c["label"] for c in EXPECTED[session]["candidates"].values()]
+        positives = int(sum(shown))
+        assert positives > 0
+        assert record["candidate_label"].sum() == positives
+        assert record["candidate_count"] == positives + min(positives, len(shown) - positives)
+
+
+def test_the_manifest_counts_what_is_there(prepared: PreparedData) -> None:
+    manifest = prepared.manifest
+    assert (manifest["format"], manifest["scenario"]) == (1, "small")
+    for part in PARTS:
+        records = read_records(prepared, part).values()
+        described = {name: value for name, value in manifest["parts"][part].items() if name != "files"}
+        assert described == {
+            "sessions": len(records),
+            "candidates": sum(int(r["candidate_count"]) for r in records),
+            "positives": sum(int(r["candidate_label"].sum()) for r in records),
+        }
+    counters = manifest["counters"]
+    assert {name: counters[f"read/{name}"] for name in LOG} == {name: len(rows) for name, rows in LOG.items()}
+    written = sum(prepared.sessions(part) for part in PARTS)
+    assert written + counters["dropped/sessions/no positive"] == counters["kept/sessions"] == len(LOG["sessions"])
+    assert manifest["log_end"] == 1 + max(row["time"] for row in LOG["events"] + LOG["sessions"])
+
+
+def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None:
+    assets = EncodingAssets.load(prepared.directory, SCENARIO.features)
+    records = read_records(prepared, "train").values()
+    brands = np.concatenate([np.append(r["behavior_maker"], r["candidate_maker"]) for r in records]).tolist()
+    counts = {brand: brands.count(brand) for brand in set(brands) - {""}}
+    assert assets.vocabulary("brand") == sorted((b for b in counts if counts[b] >= 2), key=lambda b: (-counts[b], b))
+    assert set(assets.vocabulary("tag")) == {"t0", "t1", "t2"}
+    assert "word" in assets.vocabulary("term")
+    prices = np.log1p(np.concatenate([np.append(r["behavior_price"], r["candidate_price"]) for r in records]))
+    statistics = assets.numeric["item_price"]
+    assert statistics.mean == pytest.approx(prices.mean(), rel=1e-3)
+    assert statistics.std == pytest.approx(prices.std(), rel=1e-3)
+    assert statistics.boundaries == pytest.approx(np.quantile(prices, [1 / 3, 2 / 3], method="inverted_cdf"), rel=1e-3)
+    assert set(assets.numeric) >= {"as_of_sales", "as_of_with", "behavior_age_days", "item_rating"}
+
+
+def test_the_serving_tables_are_as_of_the_logs_end(prepared: PreparedData) -> None:
+    serving = prepared.directory / "serving"
+    end = prepared.manifest["log_end"]
+    at_end = {**LOG, "sessions": [{**LOG["sessions"][0], "time": end, "candidates": _all_shown()}]}
+    (expected,) = expected_records(at_end).values()
+    items = {row["item_id"]: row for row in pq.read_table(serving / "items.parquet").to_pylist()}
+    sales = {row["item_id"]: row for row in pq.read_table(serving / "as_of_item_id.parquet").to_pylist()}
+    makers = {row["maker"]: row for row in pq.read_table(serving / "as_of_maker.parquet").to_pylist()}
+    assert len(items) == len(sales) == len(expected["candidates"])
+    for item, values in expected["candidates"].items():
+        declared = ("item_id", "maker", "tags", "price", "rating")
+        assert_same(items[item], {"title": f"Item {item[1:]}", **{f: values[f] for f in declared}}, item)
+        assert_same(sales[item], {"item_id": item, **{f: values[f] for f in ("sales", "item_age")}}, item)
+        if values["maker"]:
+            assert makers[values["maker"]]["maker_clicks_2d"] == values["maker_clicks_2d"]
+    activity = {row["user_id"]: row["activity"] for row in pq.read_table(serving / "as_of_user.parquet").to_pylist()}
+    assert activity == {user: sum(e["user_id"] == user for e in LOG["events"]) for user in activity}
+    assert set(activity) == {e["user_id"] for e in LOG["events"]}
+    pairs = pq.read_table(serving / "co_purchases.parquet").to_pylist()
+    assert pairs == sorted(pairs, key=lambda row: (row["item_id"], row["other_item_id"]))
+    together = {(row["item_id"], row["other_item_id"]): row["count"] for row in pairs}
+    behaviors = {behavior["item_id"] for behavior in expected["behaviors"]}
+    for item, values in expected["candidates"].items():
+        assert values["with"] == sum(together.get((item, behavior), 0) for behavior in behaviors - {item})
+
+
+def _all_shown() -> list[dict[str, Any]]:
+    return [{"item_id": row["item_id"], "purchased": False} for row in LOG["items"]]
+
+
+def test_the_directory_describes_itself(prepared: PreparedData) -> None:
+    assert load_scenario(prepared.directory / "scenario.yaml") == SCENARIO
+    schema = text_format.Parse((prepared.directory / "schema.pbtxt").read_text(), schema_pb2.Schema())
+    assert [f.name for f in schema.feature] == [spec.name for spec in record_specs(SCENARIO.features)]
+    assert not (prepared.directory / "rejects").exists()
+    assert [path.name for path in prepared.directory.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_order_of_the_log_changes_nothing(prepared: PreparedData, tmp_path: Path) -> None:
+    shuffled = {name: [rows[i] for i in np.random.default_rng(1).permutation(len(rows))] for name, rows in LOG.items()}
+    preprocess(SCENARIO, str(write_log(tmp_path / "log", shuffled)), str(tmp_path / "out"))
+    files = sorted(path.relative_to(prepared.directory) for path in prepared.directory.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file())
+    for name in files:
+        assert _content(tmp_path / "out" / name) == _content(prepared.directory / name), name
+
+
+def _content(path: Path) -> Any:
+    """A file's bytes; of records the messages, as their encoder writes a map's entries in no certain order."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    records = tf.data.TFRecordDataset(str(path), compression_type="GZIP")
+    return [tf.train.Example.FromString(record.numpy()) for record in records]
+
+
+def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
+    log = {**LOG, "items": [*LOG["items"], LOG["items"][3] | {"price": -1}, LOG["items"][4] | {"title": "Other"}]}
+    log["events"] = [*LOG["events"], LOG["events"][0] | {"item_id": "gone"}, LOG["events"][0] | {"time": "soon"}]
+    lost = {"session_id": "lost", "candidates": [{"item_id": "i1"}, {"item_id": "gone"}]}
+    repeated = LOG["sessions"][0] | {"candidates": LOG["sessions"][0]["candidates"] * 2}
+    log["sessions"] = [repeated, *LOG["sessions"][1:], LOG["sessions"][0] | lost]
+    output = tmp_path / "out"
+    manifest = preprocess(small_scenario(max_reject_share=0.1), str(write_log(tmp_path / "log", log)), str(output))
+    counters = manifest["counters"]
+    assert {name: value for name, value in counters.items() if name.startswith("rejected/")} == {
+        "rejected/events/`time` is no time": 1,
+        "rejected/events/unknown item": 1,
+        "rejected/items/`price` is negative": 1,
+        "rejected/sessions/unknown item": 1,
+    }
+    assert counters["dropped/items/duplicate"] == 1
+    assert counters["dropped/candidates/duplicate"] == len(LOG["sessions"][0]["candidates"])
+    assert manifest["parts"]["test"]["sessions"] > 0
+    rejects = [json.loads(line) for line in (output / "rejects" / "sessions.jsonl").read_text().splitlines()]
+    assert [(reject["reason"], json.loads(reject["line"])["session_id"]) for reject in rejects] == [
+        ("unknown item", "lost")
+    ]
+
+
+def _without(table: str) -> dict[str, Any]:
+    return {name: rows for name, rows in LOG.items() if name != table}
+
+
+def _nothing_bought() -> dict[str, Any]:
+    return {**LOG, "sessions": [s | {"candidates": [{"item_id": "i1"}]} for s in LOG["sessions"]]}
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ({}, r"has no items; expected items.jsonl"),
+        (_without("sessions"), r"has no sessions; expected sessions.jsonl"),
+        ({**LOG, "items": [], "events": [], "sessions": []}, "has no items; the log is empty"),
+        ({**LOG, "sessions": []}, "has no sessions; the log is empty"),
+        (_nothing_bought(), r"the training part has no session with a purchased item \(\d+ sessions without one\)"),
+    ],
+    ids=["no files", "no table", "empty log", "no sessions", "no positives"],
+)
+def test_an_unusable_log_is_one_clear_line_and_leaves_nothing(log: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_too_many_rejects_fail_with_the_top_reasons_and_keep_the_rows(tmp_path: Path) -> None:
+    log = {**LOG, "events": [*LOG["events"], *[LOG["events"][0] | {"item_id": "gone"}] * 5]}
+    with pytest.raises(
+        InputError, match=r"5 of 255 rows of events are rejected \(2.0%\).*\(1.0%\): unknown item \(5\)"
+    ):
+        preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejects"]
+    assert len((tmp_path / "out" / "rejects" / "events.jsonl").read_text().splitlines()) == 5
+    with pytest.raises(InputError, match="no manifest"):
+        PreparedData.open(tmp_path / "out")
+
+
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_log(tmp_path / "log", LOG)
+    (tmp_path / "log" / "users.jsonl").unlink()
+    (tmp_path / "log" / "users.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match=r"users.parquet: cannot be read, is it damaged\?") as told:
+        preprocess(SCENARIO, str(tmp_path / "log"), str(tmp_path / "out"))
+    assert "\n" not in str(told.value)
+    assert "while running" not in str(told.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_taken_is_refused(prepared: PreparedData, tmp_path: Path) -> None:
+    log = str(write_log(tmp_path / "log", LOG))
+    with pytest.raises(InputError, match="holds prepared data already; give --overwrite"):
+        preprocess(SCENARIO, log, str(prepared.directory))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").touch()
+    with pytest.raises(InputError, match="is not empty and holds no prepared data"):
+        preprocess(SCENARIO, log, str(tmp_path / "photos"), overwrite=True)
+    with pytest.raises(InputError, match="is a file"):
+        preprocess(SCENARIO, log, str(tmp_path / "log" / "items.jsonl"), overwrite=True)
+    assert (tmp_path / "photos" / "me.jpg").exists()
