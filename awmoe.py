@@ -1,0 +1,305 @@
+"""The command line: one function a sub-command; each imports its stage when it is called.
+
+A mistake the user can mend ends with one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.config import Scenario
+
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Lay a value over the file: training.epochs=1"
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output directory.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="aw-moe", prog_name="awmoe")
+def cli() -> None:
+    """AW-MoE: raw search logs in, ranked candidates out.
+
+    \b
+    The stages, in the order of the data:
+      simulate -> preprocess -> train -> evaluate -> export -> serve -> rank
+    `awmoe demo --output demo-output` runs them all on a simulated log.
+    """
+
+
+@cli.command()
+@click.option("--output", required=True, type=DIRECTORY, help="Directory for the raw log; must be new or empty.")
+@click.option("--users", default=20_000, show_default=True, type=click.IntRange(1))
+@click.option("--items", default=4_000, show_default=True, type=click.IntRange(1))
+@click.option("--days", default=60, show_default=True, type=click.IntRange(1), help="Length of the sessions' period.")
+@click.option("--seed", default=7, show_default=True, help="The same arguments give the same log.")
+@click.option(
+    "--format", "file_format", default="parquet", show_default=True, type=click.Choice(["parquet", "jsonl", "jsonl.gz"])
+)
+def simulate(output: Path, users: int, items: int, days: int, seed: int, file_format: Any) -> None:
+    """Write a simulated search log in the raw layout (docs/raw-log.md).
+
+    The true purchase probability of every shown candidate goes to truth.parquet beside it.
+
+    \b
+    Example:
+      awmoe simulate --output data/log --users 20000 --seed 7
+    """
+    from pipeline.progress import progress_bar
+    from pipeline.simulate import simulate as run
+
+    with progress_bar("users") as advance:
+        summary = run(output, users=users, items=items, days=days, seed=seed, file_format=file_format, progress=advance)
+    click.echo(f"{output}: {summary}")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("config", type=FILE)
+@click.option("--input", "source", required=True, help="Directory of the raw log.")
+@click.option("--output", required=True, help="Directory for records, vocabularies and manifest.")
+@SET
+@OVERWRITE
+@click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
+def preprocess(
+    config: Path, source: str, output: str, overrides: tuple[str, ...], overwrite: bool, beam_arguments: tuple[str, ...]
+) -> None:
+    """Turn a raw log into TFRecords, one session a record, with a Beam job.
+
+    Anything else on the line goes to Beam, for instance --direct_num_workers=2.
+
+    \b
+    Example:
+      awmoe preprocess configs/search.yaml --input data/log --output data/prepared
+    """
+    scenario = _scenario(config, overrides)
+    from pipeline.progress import progress_bar
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    with quiet_tensorflow():
+        from pipeline.run import preprocess as run
+    with progress_bar("preprocessing"):
+        manifest = run(scenario, source, output, pipeline_args=beam_arguments, overwrite=overwrite)
+    for part, numbers in manifest["parts"].items():
+        click.echo(f"{part:<11} {numbers['sessions']:>9,} sessions {numbers['candidates']:>11,} candidates")
+    click.echo(f"written: {output}")
+
+
+@cli.command()
+@click.argument("config", type=FILE)
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
+@click.option("--output", required=True, type=DIRECTORY, help="Run directory: weights and what they need.")
+@SET
+@OVERWRITE
+def train(config: Path, data: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
+    """Train the model with Keras `fit`; keeps the epoch with the best validation AUC.
+
+    \b
+    Example:
+      awmoe train configs/search.yaml --data data/prepared --output runs/search
+    """
+    scenario = _scenario(config, overrides)
+    from pipeline.prepared_data import PreparedData
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    prepared = PreparedData.open(data)
+    with quiet_tensorflow():
+        from model.train import train as run
+    # a bar for a person; one line an epoch for a log file
+    run(scenario, prepared, output, overwrite=overwrite, verbose=1 if sys.stdout.isatty() else 2)
+    click.echo(f"written: {output}")
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=DIRECTORY)
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
+@click.option("--truth", type=FILE, help="truth.parquet of a simulated log: adds the oracle.")
+@click.option("--output", type=FILE, help="JSON file; default RUN/metrics.json.")
+def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path | None) -> None:
+    """Rank the test sessions and report AUC and NDCG, in full and for the long tail.
+
+    \b
+    Example:
+      awmoe evaluate runs/search --data data/prepared --truth data/log/truth.parquet
+    """
+    from pipeline.prepared_data import PreparedData
+    from pipeline.progress import progress_bar
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    prepared = PreparedData.open(data)
+    with quiet_tensorflow():
+        from rich.console import Console
+
+        from model.evaluate import evaluate as run
+        from model.run_directory import load_run
+    with progress_bar("scoring the test sessions"):
+        evaluation = run(load_run(run_directory), prepared, truth=truth)
+    output = output or run_directory / "metrics.json"
+    evaluation.write(output)
+    Console().print(evaluation.table())
+    click.echo(f"written: {output}")
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=DIRECTORY)
+@click.option("--output", required=True, type=DIRECTORY, help="Directory of models; gets <model name>/<version>/.")
+@click.option("--data", type=DIRECTORY, help="Check on these test sessions too, beside random ones.")
+@click.option("--version", type=click.IntRange(1), help="Default: one above the highest there.")
+def export(run_directory: Path, output: Path, data: Path | None, version: int | None) -> None:
+    """Write the two-signature SavedModel, check it against the trained model, publish it.
+
+    \b
+    Example:
+      awmoe export runs/search --output models
+    """
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    with quiet_tensorflow():
+        from export.publish import export as run
+        from model.run_directory import load_run
+    from pipeline.prepared_data import PreparedData
+    from pipeline.progress import progress_bar
+
+    check_data = PreparedData.open(data) if data else None
+    with progress_bar("exporting"):
+        published = run(load_run(run_directory), output, version=version, check_data=check_data)
+    click.echo(f"written: {published}")
+
+
+@cli.command()
+@click.argument("model_directory", metavar="MODEL", type=DIRECTORY)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8500, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+def serve(model_directory: Path, host: str, port: int) -> None:
+    """Answer TensorFlow Serving's gRPC calls from MODEL's newest version, until stopped.
+
+    MODEL is a directory of versions, as `awmoe export` writes; its name is the model's.
+
+    \b
+    Example:
+      awmoe serve models/awmoe --port 8500
+    """
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    with quiet_tensorflow():
+        from serving.server import ModelServer
+    with ModelServer(model_directory, host=host, port=port) as server:
+        click.echo(f"serving {model_directory.name} version {server.version} on {server.target}")
+        server.wait()
+
+
+@cli.command()
+@click.option("--server", default="127.0.0.1:8500", show_default=True, help="Address of the model server.")
+@click.option("--model", help="Model name; default: the scenario's.")
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`: items and as-of numbers.")
+@click.option(
+    "--session", "session_file", type=click.File("r"), help="JSON of the session to rank; - is standard input."
+)
+@click.option("--test-session", type=click.IntRange(0), help="Or: rank the test session with this number.")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds for each call.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line instead of a table.")
+def rank(
+    server: str,
+    model: str | None,
+    data: Path,
+    session_file: Any,
+    test_session: int | None,
+    top: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Rank one session's candidates with a running server.
+
+    \b
+    A session is {"query": {...}, "user_id": "u1", "user": {...}, "candidates": ["i1", "i2"],
+      "behaviors": [{"item_id": "i3", "action": "click", "age_days": 0.5}]}
+    Example:
+      awmoe rank --data data/prepared --test-session 0
+    """
+    if (session_file is None) == (test_session is None):
+        raise click.UsageError("give either --session FILE or --test-session NUMBER")
+    from pipeline.config import load_scenario
+    from pipeline.prepared_data import SCENARIO, PreparedData
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    prepared = PreparedData.open(data)
+    scenario = load_scenario(data / SCENARIO)
+    with quiet_tensorflow():
+        from serving.catalog import Catalog
+        from serving.client import SessionRanker
+        from serving.errors import RankingError
+        from serving.ranking import rank_session
+        from serving.recorded_session import recorded_session
+    catalog = Catalog.open(data, scenario.features)
+    labels = None
+    if test_session is not None:
+        recorded = recorded_session(prepared, scenario.features, test_session)
+        session, candidates, labels = recorded.session, recorded.candidates, recorded.labels
+    else:
+        session, candidates = catalog.complete(_json(session_file))
+    try:
+        with SessionRanker(
+            server, scenario.features, model=model or scenario.export.model_name, timeout=timeout
+        ) as ranker:
+            ranking = rank_session(ranker, catalog, session, candidates, labels)
+    except RankingError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(json.dumps(ranking.as_dict()) if as_json else ranking.table(top))
+
+
+@cli.command()
+@click.option("--output", required=True, type=DIRECTORY, help="Directory for everything the demo writes.")
+@click.option("--users", default=20_000, show_default=True, type=click.IntRange(1), help="Users of the simulated log.")
+@click.option("--epochs", type=click.IntRange(1), help="Default: the scenario's.")
+@click.option("--seed", default=7, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON line.")
+@OVERWRITE
+def demo(output: Path, users: int, epochs: int | None, seed: int, as_json: bool, overwrite: bool) -> None:
+    """Run the whole job on a simulated log: from raw events to lists ranked over gRPC.
+
+    \b
+    Example:
+      awmoe demo --output demo-output
+    """
+    from awmoe_demo import run_demo
+
+    run_demo(output, users=users, epochs=epochs, seed=seed, as_json=as_json, overwrite=overwrite)
+
+
+def _json(file: IO[str]) -> Any:
+    from pipeline.errors import InputError
+
+    try:
+        return json.load(file)
+    except ValueError as error:
+        raise InputError(f"{file.name}: is no JSON: {error}") from None
+
+
+def _scenario(config: Path, overrides: tuple[str, ...]) -> Scenario:
+    from pipeline.config import load_scenario
+
+    return load_scenario(config, overrides)
+
+
+def main() -> None:
+    """The `awmoe` command."""
+    from pipeline.errors import InputError
+
+    try:
+        cli()
+    except InputError as error:
+        for line in str(error).splitlines():
+            click.echo(f"awmoe: {line}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What computing the gate once a session saves, on a trained run.
+
+    python -m benchmarks.gate_once --run demo-output/run
+
+Measures the two parts of the model on random sessions, without a server: the gate, and
+the scores of N candidates. Compares the gate once for all candidates with a gate for
+every candidate (the same gate network on N copies of the session, as in the paper's first
+design). Prints medians; the last line is JSON. Not measured: the network, batching.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pipeline.quiet_tensorflow import quiet_tensorflow
+
+with quiet_tensorflow():
+    import tensorflow as tf
+
+    from export.random_sessions import random_sessions
+    from model.run_directory import load_run
+
+
+def median_ms(call: Callable[[], Any], repeats: int) -> float:
+    """Median milliseconds of a call, after one that traces the graph."""
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - started) * 1e3)
+    return median(times)
+
+
+def main() -> None:
+    """Runs the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, help="run directory of a trained model")
+    parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument("--behaviors", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=50)
+    arguments = parser.parse_args()
+
+    run = load_run(arguments.run)
+    raw = random_sessions(
+        run.scenario.features,
+        run.assets,
+        batch=1,
+        behaviors=arguments.behaviors,
+        candidates=arguments.candidates,
+        seed=1,
+    )
+    raw |= {
+        "behavior_count": tf.constant([arguments.behaviors]),
+        "candidate_count": tf.constant([arguments.candidates]),
+    }
+    encoded = run.preprocessing(raw)
+    copies = {name: tf.repeat(value, arguments.candidates, axis=0) for name, value in encoded.items()}
+    session_gate, score_items = tf.function(run.model.session_gate), tf.function(run.model.score_items)
+    gate = session_gate(encoded)
+    assert np.allclose(session_gate(copies), gate, atol=1e-5), "a copy of the session has another gate"
+
+    score = median_ms(lambda: score_items(encoded, gate).numpy(), arguments.repeats)
+    once = median_ms(lambda: session_gate(encoded).numpy(), arguments.repeats)
+    each = median_ms(lambda: session_gate(copies).numpy(), arguments.repeats)
+    print(f"scores of {arguments.candidates} candidates {score:8.2f} ms")
+    print(f"gate once a session       {once:8.2f} ms")
+    print(f"gate for every candidate  {each:8.2f} ms")
+    result = {
+        "score_ms": round(score, 3),
+        "gate_once_ms": round(once, 3),
+        "gate_each_ms": round(each, 3),
+        "gate_ratio": round(each / once, 2),
+        "total_ratio": round((score + each) / (score + once), 2),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

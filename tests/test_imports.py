@@ -1,0 +1,70 @@
+"""Imports follow the data: pipeline -> model -> export -> serving, never back."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: Each package with what it must never import.
+STAGES = ["pipeline", "model", "export", "serving"]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module named by an import statement of a file, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import; write the package's name"
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_only_what_stands_left_of_it(stage: str) -> None:
+    later = set(STAGES[STAGES.index(stage) + 1 :])
+    files = sorted((ROOT / stage).rglob("*.py"))
+    assert files, f"no files under {stage}/"
+    for path in files:
+        wrong = {module for module in imported_modules(path) if module.split(".")[0] in later | {"awmoe", "tests"}}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}, which comes later in the data flow"
+
+
+@pytest.mark.parametrize("stage", ["model", "export", "serving"])
+def test_only_the_pipeline_knows_beam(stage: str) -> None:
+    for path in sorted((ROOT / stage).rglob("*.py")):
+        wrong = {m for m in imported_modules(path) if m.split(".")[0] == "apache_beam"}
+        assert not wrong, f"{path.relative_to(ROOT)} imports apache_beam"
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules loaded in a fresh interpreter after a statement."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_the_contract_loads_without_any_framework() -> None:
+    loaded = modules_after("import pipeline.features, pipeline.config, pipeline.prepared_data")
+    heavy = loaded & {"tensorflow", "apache_beam", "pyarrow", "pandas", "tfx_bsl"}
+    assert not heavy, f"the contract imports {sorted(heavy)}"
+
+
+def test_a_client_loads_no_model_code_and_names_no_keras() -> None:
+    """TensorFlow Serving's protocol buffers import TensorFlow; nothing of ours adds to that."""
+    loaded = modules_after("import serving.client")
+    heavy = {m for m in loaded if m.split(".")[0] in {"model", "export", "apache_beam", "tensorflow_recommenders"}}
+    assert not heavy, f"serving.client imports {sorted(heavy)[:5]}"
+    for path in sorted((ROOT / "serving").glob("*.py")):
+        wrong = {m for m in imported_modules(path) if "keras" in m}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_the_command_line_loads_no_stage() -> None:
+    loaded = modules_after("import awmoe")
+    heavy = {m for m in loaded if m.split(".")[0] in {*STAGES, "tensorflow", "apache_beam", "numpy"}}
+    assert heavy <= {"pipeline", "pipeline.errors"}, f"awmoe imports {sorted(heavy)[:5]}"
