@@ -13,7 +13,7 @@ from export.checks import check_graph, check_scores
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
 from export.signatures import Tensors, save_signatures
-from model.dataset import raw_dataset
+from model.dataset import broken_files_named, raw_dataset
 from model.run_directory import Run
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
@@ -38,10 +38,12 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
         The version's directory.
 
     Raises:
-        InputError: the model has no session gate, the version exists, a check failed, or
-            the directory cannot be written.
+        InputError: the model has no session gate, `check_data` was made with other features,
+            the version exists, a check failed, or the directory cannot be written.
     """
     _refuse_gate_a_candidate(run)
+    if check_data is not None:
+        check_data.check_features(run.scenario)
     directory = Path(output) / run.scenario.export.model_name
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -83,9 +85,9 @@ def _sessions(run: Run, check_data: PreparedData | None) -> Iterator[Tensors]:
     shapes = [(1, 1, 1), (8, 5, 12), (3, 50, 2)]
     for seed, (batch, behaviors, candidates) in enumerate(shapes):
         yield random_sessions(features, run.assets, batch=batch, behaviors=behaviors, candidates=candidates, seed=seed)
-    if check_data is not None:
-        batches = raw_dataset(check_data.files("test"), features, batch_size=_CHECKED_BATCH_SIZE)
-        yield from batches.take(_CHECKED_BATCHES)
+    if check_data is not None and (files := check_data.files("test")):
+        with broken_files_named(files, features):
+            yield from raw_dataset(files, features, batch_size=_CHECKED_BATCH_SIZE).take(_CHECKED_BATCHES)
 
 
 def _sync(directory: Path) -> None:

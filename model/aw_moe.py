@@ -59,6 +59,7 @@ class AWMoE(tfrs.Model):
         self.ranking = tfrs.tasks.Ranking(
             tf.keras.losses.BinaryCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.SUM)
         )
+        self.total_loss = tf.keras.metrics.Mean("loss")
         self.ranking_loss = tf.keras.metrics.Mean("ranking_loss")
         self.contrastive_loss = tf.keras.metrics.Mean("contrastive_loss")
         self.session_auc = SessionAUC()
@@ -98,7 +99,18 @@ class AWMoE(tfrs.Model):
         if self._options.embedding_l2:
             masks = {group: self._real(encoded, group) for group in ("behavior", "candidate")}
             loss += self._options.embedding_l2 * self.embedding.looked_up_norm(encoded, masks)
+        self.total_loss.update_state(loss)
         return loss
+
+    def train_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
+        """One step of `fit`; gives means over the epoch, where `tfrs.Model` adds the last batch's losses."""
+        super().train_step(encoded)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
+        """One step of `evaluate`, likewise."""
+        super().test_step(encoded)
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def _session(self, encoded: Encoded, training: bool = False) -> Session:
         behaviors = self.embedding(encoded, self._features.behavior_features, training=training)

@@ -30,7 +30,9 @@ class Evaluation:
     Parts are `full`, the scenario's slices, and `new_items`; rankings are `model`,
     `popularity` and `oracle`. Names: `sessions`, how many count (they have both classes);
     session metrics, means over those; `pooled_auc` and `log_loss` over all candidates, for
-    rankings that are probabilities. None where a metric is not defined.
+    rankings that are probabilities. None where a metric is not defined. The model's log loss
+    is that of a model trained on sampled negatives: it expects more purchases than the full
+    lists of a test part have, and only compares models trained on the same sample.
     """
 
     metrics: dict[str, dict[str, dict[str, float | None]]]
@@ -64,8 +66,10 @@ def evaluate(run: Run, data: PreparedData, part: Part = "test", truth: str | Pat
             `item_id` and `probability`, as `awmoe simulate` writes it; adds the ranking `oracle`.
 
     Raises:
-        InputError: the part is empty or broken, or the truth lacks a candidate.
+        InputError: the data was made with other features, the part is empty or broken, or the
+            truth lacks a candidate.
     """
+    data.check_features(run.scenario)
     if not data.sessions(part):
         raise InputError(f"{data.directory}: the part `{part}` has no sessions to evaluate on")
     full = _predict(run, data, part, truth)

@@ -16,7 +16,7 @@ from model.run_directory import HISTORY, MARKER, SCENARIO, Run, load_weights, ne
 from pipeline.config import Scenario, dump_scenario
 from pipeline.encoding_assets import VOCABULARIES
 from pipeline.errors import InputError
-from pipeline.prepared_data import Part, PreparedData
+from pipeline.prepared_data import MANIFEST, Part, PreparedData
 
 History = dict[str, list[float]]
 _MONITOR = "val_session_auc"
@@ -51,6 +51,7 @@ def train(
     """
     directory = Path(run_directory)
     _check_free(directory, overwrite)
+    data.check_features(scenario)
     training = scenario.training
     tf.keras.utils.set_random_seed(training.seed)
     run = new_run(scenario, data.assets(scenario.features))
@@ -110,13 +111,14 @@ def _dataset(run: Run, data: PreparedData, part: Part, shuffle_buffer: int | Non
 
 
 def _check_free(directory: Path, overwrite: bool) -> None:
-    if directory.is_file():
-        raise InputError(f"{directory}: is a file; name a new directory for the run")
+    if taken := [path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()]:
+        raise InputError(f"{taken[0]}: is a file; name a new directory for the run")
     if directory.exists() and any(directory.iterdir()):
         if not overwrite:
             raise InputError(f"{directory}: is not empty; name a new directory, or overwrite the run with --overwrite")
-        if not (directory / SCENARIO).exists():
-            raise InputError(f"{directory}: is not empty and no run (no {SCENARIO}); it will not be overwritten")
+        # prepared data has a scenario too, and vocabularies that a run would replace
+        if not (directory / SCENARIO).exists() or (directory / MANIFEST).exists():
+            raise InputError(f"{directory}: is not empty and holds no run; it will not be overwritten")
 
 
 def _check_positives(data: PreparedData, scenario: Scenario) -> None:

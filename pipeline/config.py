@@ -7,16 +7,19 @@ key and what is allowed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
-from pipeline.features import Categorical, Features, MultiCategorical, Numeric
+from pipeline.features import Categorical, Features, MultiCategorical, Numeric, Section
 
+#: Units of hidden layers, the first first.
+Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 FEATURE_KINDS: dict[str, type[BaseModel]] = {
     "categorical": Categorical,
     "multi_categorical": MultiCategorical,
@@ -24,11 +27,7 @@ FEATURE_KINDS: dict[str, type[BaseModel]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Behaviors(_Strict):
+class Behaviors(Section):
     """Which of a user's events are a session's behaviours; all are strictly before it."""
 
     click_days: float = Field(7, ge=0, description="clicks this many days back (paper: 7)")
@@ -36,7 +35,7 @@ class Behaviors(_Strict):
     max_behaviors: int = Field(50, ge=1, description="the newest this many")
 
 
-class Split(_Strict):
+class Split(Section):
     """Which sessions train, validate and test.
 
     by `time`: the earliest sessions train, the latest test; boundaries fall on full
@@ -54,7 +53,7 @@ class Split(_Strict):
         return self
 
 
-class Pipeline(_Strict):
+class Pipeline(Section):
     """Raw log to session records."""
 
     source: Literal["search_log", "amazon", "amazon_search"] = "search_log"
@@ -70,7 +69,7 @@ class Pipeline(_Strict):
     shards: int = Field(16, ge=1, description="user shards of the join, and files of each part")
 
 
-class Gate(_Strict):
+class Gate(Section):
     """The gate network, eq. 6 to 8."""
 
     context: Literal["query", "target_item"] = Field(
@@ -81,10 +80,10 @@ class Gate(_Strict):
     )
     gate_unit: bool = Field(True, description="eq. 7; false: one linear layer to K (Table VI)")
     activation_unit: bool = Field(True, description="a' of eq. 8; false: every behaviour weighs 1 (Table VI)")
-    unit_layers: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden layers of both units")
+    unit_layers: Layers = Field((64, 32), description="hidden layers of both units")
 
 
-class Contrastive(_Strict):
+class Contrastive(Section):
     """The contrastive loss on the gate, eq. 10 and 11."""
 
     weight: float = Field(0.05, ge=0, description="lambda of eq. 11; 0 switches it off")
@@ -94,19 +93,19 @@ class Contrastive(_Strict):
     temperature: float = Field(1.0, gt=0)
 
 
-class Experts(_Strict):
+class Experts(Section):
     """The expert networks, eq. 5."""
 
     count: int = Field(4, ge=1, description="K")
-    layers: tuple[int, ...] = Field((512, 256), min_length=1, description="hidden layers; one score on top")
+    layers: Layers = Field((512, 256), description="hidden layers; one score on top")
 
 
-class Model(_Strict):
+class Model(Section):
     """AW-MoE's sizes and regularisation."""
 
     embedding_dimension: int = Field(16, ge=1)
-    hidden_layers: tuple[int, ...] = Field((64,), min_length=1, description="the MLPs of eq. 2 and 6; last is D")
-    activation_layers: tuple[int, ...] = Field((64, 32), min_length=1, description="activation unit of eq. 3")
+    hidden_layers: Layers = Field((64,), description="the MLPs of eq. 2 and 6; last is D")
+    activation_layers: Layers = Field((64, 32), description="activation unit of eq. 3")
     experts: Experts = Experts()
     gate: Gate = Gate()
     contrastive: Contrastive = Contrastive()
@@ -114,7 +113,7 @@ class Model(_Strict):
     embedding_l2: float = Field(0.0, ge=0, description="penalty on the looked-up embedding rows")
 
 
-class Training(_Strict):
+class Training(Section):
     """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
 
     batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
@@ -128,7 +127,7 @@ class Training(_Strict):
     seed: int = 17
 
 
-class Slice(_Strict):
+class Slice(Section):
     """A named part of the test set: exactly one of the conditions.
 
     Example: `{name: few_behaviors, max_behaviors: 3}` or
@@ -144,24 +143,26 @@ class Slice(_Strict):
     def _one_condition(self) -> Slice:
         if (self.max_behaviors is None) == (self.feature is None) or bool(self.feature) != bool(self.values):
             raise ValueError("needs either `max_behaviors`, or `feature` with `values`")
+        if self.name in ("full", "new_items"):
+            raise ValueError(f"name: `{self.name}` is always reported; choose another name")
         return self
 
 
-class Evaluation(_Strict):
+class Evaluation(Section):
     """What `awmoe evaluate` reports beside the full test set."""
 
     popularity: str | None = Field(None, description="as-of feature of candidates that ranks by popularity")
     slices: tuple[Slice, ...] = ()
 
 
-class Export(_Strict):
+class Export(Section):
     """The SavedModel."""
 
     model_name: str = Field("awmoe", pattern=r"^[A-Za-z0-9_-]+$")
     max_score_difference: float = Field(1e-5, gt=0, description="exported against trained, on test sessions")
 
 
-class Scenario(_Strict):
+class Scenario(Section):
     """One scenario: everything under its YAML file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -186,6 +187,9 @@ class Scenario(_Strict):
                 f"evaluation.popularity: `{popularity}` is none of the candidates' as-of features: "
                 f"{', '.join(candidates) or '(none)'}"
             )
+        names = [part.name for part in self.evaluation.slices]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"evaluation.slices: two are named `{repeated[0]}`")
         session = [
             f.name for f in self.features.query_features + self.features.user_features if f.spec.dtype == "string"
         ]
@@ -223,7 +227,8 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> Scenario:
 def parse_scenario(raw: dict[str, Any], origin: str) -> Scenario:
     """Validates a scenario given as nested mappings; `origin` names it in errors."""
     try:
-        return Scenario.model_validate(raw)
+        # as JSON, where a list is what a tuple is written as; else strict types refuse it
+        return Scenario.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
         raise InputError("\n".join(f"{origin}: {_explain(e)}" for e in error.errors())) from None
 

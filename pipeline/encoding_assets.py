@@ -53,6 +53,8 @@ class EncodingAssets:
             raw = json.loads((directory / STATISTICS).read_text(encoding="utf-8"))["numeric"]
         except FileNotFoundError:
             raise InputError(f"{directory / STATISTICS}: not there; run `awmoe preprocess` first") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{directory / STATISTICS}: is damaged ({error}); preprocess again") from None
         vocabularies, numeric = {}, {}
         for name, table in features.tables.items():
             if table.hash_buckets is None:

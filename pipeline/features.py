@@ -33,11 +33,23 @@ BEHAVIOR_FIELDS = ("action", "age_days")
 USER_ENTITY = "user"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+#: Columns of the raw tables that hold ids, hence text.
+RAW_IDS: dict[str, tuple[str, ...]] = {
+    "item": ("item_id", "title"),
+    "query": ("session_id", "user_id"),
+    "user": ("user_id",),
+}
+#: Columns of raw sessions that are neither text nor a number.
+RAW_LISTS = ("time", "candidates", "clicked", "purchased", "new_item")
 
 
-class Table(_Strict):
+class Section(BaseModel):
+    """A section of the scenario file: no unknown keys, no value of another type, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Table(Section):
     """An embedding table: raw values to rows. Features that name the same table share it.
 
     Rows are laid out as `[missing][out of vocabulary...][vocabulary...]`, so a
@@ -50,8 +62,14 @@ class Table(_Strict):
     oov_buckets: int = Field(1, ge=1, description="rows shared by values outside the vocabulary")
     hash_buckets: int | None = Field(None, ge=1, description="hash instead of a vocabulary")
 
+    @model_validator(mode="after")
+    def _combination(self) -> Table:
+        if self.hash_buckets and (ignored := self.model_fields_set & {"min_count", "oov_buckets"}):
+            raise ValueError(f"`{min(ignored)}` is of a vocabulary and `hash_buckets` replaces it; give one of them")
+        return self
 
-class Categorical(_Strict):
+
+class Categorical(Section):
     """One string value; the empty string means missing."""
 
     kind: Literal["categorical"]
@@ -59,7 +77,7 @@ class Categorical(_Strict):
     column: str | None = Field(None, description="raw column, default the feature's own name")
 
 
-class MultiCategorical(_Strict):
+class MultiCategorical(Section):
     """Several values in one string (query terms), split in the graph; embeddings are averaged."""
 
     kind: Literal["multi_categorical"]
@@ -69,7 +87,7 @@ class MultiCategorical(_Strict):
     column: str | None = Field(None, description="raw column, default the feature's own name")
 
 
-class Numeric(_Strict):
+class Numeric(Section):
     """One number. NaN means missing and is allowed where `optional`."""
 
     kind: Literal["numeric"]
@@ -79,11 +97,19 @@ class Numeric(_Strict):
     optional: bool = Field(False, description="may be missing; adds a 0/1 missing indicator")
     column: str | None = Field(None, description="raw column, default the feature's own name")
 
+    @model_validator(mode="after")
+    def _combination(self) -> Numeric:
+        if self.buckets and "standardize" in self.model_fields_set:
+            raise ValueError("`buckets` and `standardize` exclude each other; give one of them")
+        return self
 
+
+#: Names of features and tables: they become names of tensors, columns and files.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Declaration = Annotated[Categorical | MultiCategorical | Numeric, Field(discriminator="kind")]
 
 
-class AsOf(_Strict):
+class AsOf(Section):
     """A number the pipeline computes from events strictly before the session's time.
 
     measure `count`: events of the entity (with `action`, within `window_days`).
@@ -107,7 +133,7 @@ class AsOf(_Strict):
         return self
 
 
-class Cross(_Strict):
+class Cross(Section):
     """A feature of a candidate and the behaviours, computed in the model's graph.
 
     kind `match`: how many behaviours share the candidate's value of the field, and how
@@ -164,16 +190,16 @@ class Feature:
         return self.declaration.table
 
 
-class Features(_Strict):
+class Features(Section):
     """The declaration of a scenario's features, as under `features:` in its YAML file."""
 
-    tables: dict[str, Table] = Field(default_factory=dict)
-    item: dict[str, Declaration] = Field(description="of a candidate and of every behaviour's item")
-    behavior: dict[str, Declaration] = Field(default_factory=dict)
-    query: dict[str, Declaration] = Field(default_factory=dict)
-    user: dict[str, Declaration] = Field(default_factory=dict)
-    as_of: dict[str, AsOf] = Field(default_factory=dict)
-    cross: dict[str, Cross] = Field(default_factory=dict)
+    tables: dict[Name, Table] = Field(default_factory=dict)
+    item: dict[Name, Declaration] = Field(description="of a candidate and of every behaviour's item")
+    behavior: dict[Name, Declaration] = Field(default_factory=dict)
+    query: dict[Name, Declaration] = Field(default_factory=dict)
+    user: dict[Name, Declaration] = Field(default_factory=dict)
+    as_of: dict[Name, AsOf] = Field(default_factory=dict)
+    cross: dict[Name, Cross] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Features:
@@ -193,8 +219,8 @@ class Features(_Strict):
             if as_of.entity != USER_ENTITY and not isinstance(self.item.get(as_of.entity), Categorical):
                 allowed = [USER_ENTITY, *(f for f, d in self.item.items() if isinstance(d, Categorical))]
                 raise ValueError(f"as_of.{name}.entity: `{as_of.entity}` is none of {', '.join(allowed)}")
-            if name in self.item or name in self.user:
-                raise ValueError(f"as_of.{name}: that name is declared under `item` or `user` too")
+            if name in self.item or name in self.user or name == "user_id":
+                raise ValueError(f"as_of.{name}: that name is taken by an item's or a user's; choose another")
         for name, cross in self.cross.items():
             wanted = Numeric if cross.kind == "ratio" else Categorical
             if not isinstance(self.item.get(cross.field), wanted):
@@ -205,7 +231,28 @@ class Features(_Strict):
                 )
         if any(cross.kind == "match" for cross in self.cross.values()) and "age_days" not in self.behavior:
             raise ValueError("cross: kind match needs behavior.age_days (how long ago)")
+        taken = [spec.name for spec in (*(f.spec for f in self.encoded), *COUNTS, *RECORD_COLUMNS)]
+        if twice := sorted({name for name in taken if taken.count(name) > 1}):
+            group, _, field = twice[0].partition("_")
+            raise ValueError(
+                f"`{field}`: a {group} has a `{twice[0]}` of its own; give the feature another name and "
+                f"say `column: {field}`"
+            )
         declared = {f.table for f in self.encoded if not isinstance(f.declaration, Numeric)}
+        for group, features in (
+            ("item", self.candidate_features),
+            ("query", self.query_features),
+            ("user", self.user_features),
+        ):
+            kinds: dict[str, bool] = dict.fromkeys(RAW_IDS[group], False)
+            for f in features:
+                number = isinstance(f.declaration, Numeric)
+                if f.as_of is None and kinds.setdefault(f.column, number) != number:
+                    raise ValueError(f"{group}.{f.field}: column `{f.column}` is text, and here a number")
+                if f.as_of is None and f.column in RAW_LISTS and group == "query":
+                    raise ValueError(
+                        f"query.{f.field}: column `{f.column}` is the session's own, no feature of its query"
+                    )
         unknown = sorted(str(t) for t in declared - set(self.tables))
         if unknown:
             raise ValueError(

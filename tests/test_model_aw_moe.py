@@ -179,7 +179,7 @@ def test_every_ablation_scores(
 
 def test_a_scenario_without_query_user_and_cross_features(tmp_path: Path) -> None:
     full = tiny_scenario()
-    features = full.features.model_dump(mode="json")
+    features = full.features.model_dump(mode="json", exclude_defaults=True)
     features |= {"query": {}, "user": {}, "cross": {}}
     features["as_of"].pop("activity")
     for unused in ("term", "age_group"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +12,7 @@ from model.contrastive import Contrastive
 from pipeline.config import Contrastive as Options
 
 
-def loss(gates: np.ndarray, positives: np.ndarray, users: list[int], **options: object) -> float:
+def loss(gates: np.ndarray, positives: np.ndarray, users: list[int], **options: Any) -> float:
     layer = Contrastive(Options(**options))
     return float(layer(tf.constant(gates), tf.constant(positives), tf.constant(users, tf.int64)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ CANDIDATES = tf.random.stateless_normal([2, 6, 5], seed=[1, 3])
 UNITS = list(itertools.product([True, False], [True, False]))
 
 
-def network(inputs: tf.Tensor = QUERY, *, randomized: bool = True, **gate: object) -> GateNetwork:
+def network(inputs: tf.Tensor = QUERY, *, randomized: bool = True, **gate: Any) -> GateNetwork:
     options = Model(hidden_layers=(6,), experts=Experts(count=K), gate=Gate(unit_layers=(5, 4), **gate))
     layer = GateNetwork(options)
     layer(BEHAVIORS, MASK, inputs)
