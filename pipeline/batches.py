@@ -73,6 +73,8 @@ def concat_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.R
 
 def split_batch(batch: pa.RecordBatch, key: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Cuts a batch by an integer for each row; yields each key with its rows, in their order."""
+    if not batch.num_rows:
+        return
     order = np.argsort(key, kind="stable")
     ordered = batch.take(pa.array(order))
     keys, starts = np.unique(key[order], return_index=True)
@@ -82,8 +84,17 @@ def split_batch(batch: pa.RecordBatch, key: np.ndarray) -> Iterator[tuple[int, p
 
 def least_of_each(batch: pa.RecordBatch, key: str) -> pa.RecordBatch:
     """Sorted by the key column, one row of each key: the least one, whatever the order of the rows."""
-    batch = batch.sort_by([(name, "ascending") for name in (key, *(n for n in batch.schema.names if n != key))])
-    if not batch.num_rows:
-        return batch
+    if pc.count_distinct(batch.column(key)).as_py() == batch.num_rows:
+        return batch.sort_by(key)
+    names = [key, *(name for name in batch.schema.names if name != key)]
+    sortable = pa.table([_sortable(batch.column(name)) for name in names], names)
+    batch = batch.take(pc.sort_indices(sortable, [(name, "ascending") for name in names]))
     keys = batch.column(key)
     return batch.filter(pa.array(np.append(True, pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False))))
+
+
+def _sortable(column: pa.Array) -> pa.Array:
+    """Arrow sorts no lists; as texts they have an order too."""
+    if not pa.types.is_list(column.type):
+        return column
+    return pc.binary_join(column.cast(pa.list_(pa.string())), ",")

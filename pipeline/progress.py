@@ -1,4 +1,4 @@
-"""Progress of long steps, on standard error; nothing where that is no terminal."""
+"""Progress of long steps, on standard error: a bar for a person, a line for a log file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Gives a function to call with how many steps are done, and how many there are.
     """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{what} ...")
+        yield lambda done, total: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -11,18 +11,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList, AsSingleton
 from google.protobuf import text_format
 
 from pipeline.as_of import entity_features
 from pipeline.batches import GatherBatches
+from pipeline.beam_pipeline import beam_pipeline
 from pipeline.co_purchases import PAIRS_SCHEMA
 from pipeline.config import Scenario, dump_scenario
 from pipeline.counters import count, read_counters
@@ -34,6 +35,7 @@ from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING
 from pipeline.raw_tables import RawTables, Reject
 from pipeline.records import record_schema
 from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
+from pipeline.sessions import users_at_end_schema
 from pipeline.steps.answer_as_of import AnswerAsOf
 from pipeline.steps.count_values import CountValues
 from pipeline.steps.find_split import FindBoundaries, FindLogEnd
@@ -41,15 +43,15 @@ from pipeline.steps.index_items import IndexItems, entity_columns
 from pipeline.steps.join_by_user import JoinByUser
 from pipeline.steps.make_records import MakeRecords
 from pipeline.steps.resolve_items import ResolveItems
+from pipeline.steps.unique_sessions import UniqueSessions
 from pipeline.value_counts import numeric_statistics, vocabulary
+from pipeline.why_unusable import why_unusable
 from pipeline.write_records import WriteRecords
 
 REJECTS = "rejects"
 #: Carries times from the job to the manifest.
 _TIMES = ".times.json"
 SCHEMA = "schema.pbtxt"
-#: Beam's own default may download another runner.
-_LOCAL_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 def preprocess(
@@ -62,8 +64,8 @@ def preprocess(
 ) -> dict[str, Any]:
     """Turns a raw log into prepared data.
 
-    The output directory appears only when it is complete, except that `rejects/` is left
-    there when too many rows were rejected.
+    The output directory appears only when it is complete. A run that fails by what is in the
+    log leaves its rejects: in `output`, or beside it where `output` holds prepared data.
 
     Args:
         scenario: what to build, and which source reads `input_path`.
@@ -78,13 +80,12 @@ def preprocess(
     Raises:
         InputError: the input cannot be used, or `output` is taken; one clear line.
     """
-    target = Path(output)
-    _refuse_taken(target, overwrite)
-    staging = target.with_name(f".{target.name}.incomplete-{os.getpid()}")
+    target = Path(output).resolve()
+    staging = _make_staging(target, overwrite)
     try:
-        staging.mkdir(parents=True)
         counters = _run_job(scenario, input_path, staging, pipeline_args)
-        _refuse_unusable(scenario, input_path, target, staging, counters)
+        if reason := why_unusable(scenario, counters):
+            raise InputError(f"{input_path}: {reason}{_keep_rejects(staging, target)}")
         manifest = _complete(scenario, staging, counters)
         _publish(staging, target)
         return manifest
@@ -94,9 +95,7 @@ def preprocess(
 
 def _run_job(scenario: Scenario, input_path: str, directory: Path, pipeline_args: Sequence[str]) -> dict[str, int]:
     _quiet_beam()
-    named = any(argument.startswith("--runner") for argument in pipeline_args)
-    options = PipelineOptions([*([] if named else [_LOCAL_RUNNER]), *pipeline_args])
-    pipeline = beam.Pipeline(options=options)
+    pipeline = beam_pipeline(pipeline_args)
     _build(pipeline, scenario, _source(scenario)(pipeline, input_path, scenario), directory)
     try:
         result = pipeline.run()
@@ -114,11 +113,12 @@ def _quiet_beam() -> None:
     """Beam tells warnings, but not the traceback of an error that the user is told in one line."""
 
     def is_news(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+        told = record.exc_info and isinstance(record.exc_info[1], InputError)
+        return not told and "pipeline.errors.InputError" not in record.getMessage()
 
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"):
-        logging.getLogger(name).addFilter(is_news)
+    for name in ("common", "worker.sdk_worker", "portability.local_job_service"):
+        logging.getLogger(f"apache_beam.runners.{name}").addFilter(is_news)
 
 
 def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario], RawTables]:
@@ -137,11 +137,12 @@ def _build(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, director
     features = scenario.features
     items = AsSingleton(raw.items | "IndexItems" >> IndexItems(scenario))
     events = raw.events | "ResolveEvents" >> ResolveItems("events", items)
-    sessions = raw.sessions | "ResolveSessions" >> ResolveItems("sessions", items)
-    boundaries = sessions.kept | "FindBoundaries" >> FindBoundaries(scenario.pipeline.split)
-    log_end = AsSingleton((events.kept, sessions.kept) | "BothInTime" >> beam.Flatten() | "FindLogEnd" >> FindLogEnd())
+    resolved = raw.sessions | "ResolveSessions" >> ResolveItems("sessions", items)
+    sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario)
+    boundaries = sessions | "FindBoundaries" >> FindBoundaries(scenario.pipeline.split)
+    log_end = AsSingleton((events.kept, sessions) | "BothInTime" >> beam.Flatten() | "FindLogEnd" >> FindLogEnd())
 
-    tables = {"events": events.kept, "sessions": sessions.kept, "users": raw.users}
+    tables = {"events": events.kept, "sessions": sessions, "users": raw.users}
     joined = tables | "JoinByUser" >> JoinByUser(scenario, items, AsSingleton(boundaries), log_end)
     as_of = (joined.sessions, events.kept) | "AnswerAsOf" >> AnswerAsOf(scenario, items, log_end)
     pairs = AsSingleton(joined.pairs | "GatherPairs" >> GatherBatches(PAIRS_SCHEMA, lambda batch: batch))
@@ -152,7 +153,7 @@ def _build(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, director
         | "DropKeys" >> beam.Values()
         | "CountValues" >> CountValues(scenario)
     )
-    rejects = (raw.rejects, events.rejects, sessions.rejects, joined.rejects) | "AllRejects" >> beam.Flatten()
+    rejects = (raw.rejects, events.rejects, resolved.rejects, joined.rejects) | "AllRejects" >> beam.Flatten()
 
     _ = records | "WriteRecords" >> beam.ParDo(WriteRecords(directory, features, scenario.pipeline.shards))
     _ = (
@@ -175,7 +176,7 @@ def _write_rejects(group: tuple[str, Iterable[Reject]], directory: Path) -> None
     with (directory / f"{table}.jsonl").open("w", encoding="utf-8") as file:
         for reject in sorted(rejects, key=lambda r: (r.file, r.reason, r.line)):
             count(f"rejected/{table}/{reject.reason}", 1)
-            file.write(json.dumps({"reason": reject.reason, "file": reject.file, "line": reject.line}) + "\n")
+            file.write(json.dumps(asdict(reject)) + "\n")
 
 
 def _write_assets(directory: Path, features: Features, counts: list[tuple[str, pa.RecordBatch]]) -> None:
@@ -212,7 +213,8 @@ def _write_as_of(
         names = ItemIndex(items).entities(column)
         _write_serving(directory, f"as_of_{entity}", as_of_table(features, entity, names, batches))
     if USER_ENTITY in entity_features(features.as_of):
-        _write_serving(directory, f"as_of_{USER_ENTITY}", pa.Table.from_batches(users).sort_by("user_id"))
+        table = pa.Table.from_batches(users, users_at_end_schema(features))
+        _write_serving(directory, f"as_of_{USER_ENTITY}", table.sort_by("user_id"))
 
 
 def _write_co_purchases(directory: Path, features: Features, items: pa.RecordBatch, pairs: pa.RecordBatch) -> None:
@@ -230,7 +232,20 @@ def _write_times(directory: Path, boundaries: tuple[int, int], log_end: int) -> 
     (directory / _TIMES).write_text(json.dumps(times), encoding="utf-8")
 
 
+def _make_staging(target: Path, overwrite: bool) -> Path:
+    """A directory beside the target, to work in."""
+    try:
+        _refuse_taken(target, overwrite)
+        staging = target.with_name(f".{target.name}.incomplete-{os.getpid()}")
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be made: {error.strerror}; choose another --output") from None
+    return staging
+
+
 def _refuse_taken(target: Path, overwrite: bool) -> None:
+    if Path.cwd().is_relative_to(target):
+        raise InputError(f"{target}: is the directory you are in or above it; --output is a directory of its own")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: is a file; --output is a directory")
     names = {path.name for path in target.iterdir()} - {REJECTS} if target.exists() else set()
@@ -240,43 +255,16 @@ def _refuse_taken(target: Path, overwrite: bool) -> None:
         raise InputError(f"{target}: holds prepared data already; give --overwrite or another --output")
 
 
-def _refuse_unusable(
-    scenario: Scenario, input_path: str, target: Path, staging: Path, counters: dict[str, int]
-) -> None:
-    """What the finished job's counters say against its output."""
-    limit = scenario.pipeline.max_reject_share
-    for table, reasons in _rejected(counters).items():
-        rejected = sum(reasons.values())
-        rows = max(counters.get(f"read/{table}", 0), counters.get(f"rows/{table}", 0), rejected)
-        if rejected > limit * rows:
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target / REJECTS, ignore_errors=True)
-            (staging / REJECTS).rename(target / REJECTS)
-            top = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:5]
-            raise InputError(
-                f"{input_path}: {rejected} of {rows} rows of {table} are rejected ({rejected / rows:.1%}), more than "
-                f"pipeline.max_reject_share allows ({limit:.1%}): "
-                f"{', '.join(f'{reason} ({times})' for reason, times in top)}; the rows are in {target / REJECTS}"
-            )
-    for table in ("items", "sessions"):
-        if not counters.get(f"kept/{table}"):
-            raise InputError(f"{input_path}: has no {table}; the log is empty")
-    if not counters.get("written/train/sessions"):
-        raise InputError(
-            f"{input_path}: the training part has no session with a {scenario.pipeline.label} item "
-            f"({counters.get('dropped/sessions/no positive', 0)} sessions without one); "
-            "give a larger log, or change pipeline.label or pipeline.split"
-        )
-
-
-def _rejected(counters: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Rejected rows by table and reason."""
-    found: dict[str, dict[str, int]] = {}
-    for name, value in counters.items():
-        if name.startswith("rejected/"):
-            _, table, reason = name.split("/", 2)
-            found.setdefault(table, {})[reason] = value
-    return found
+def _keep_rejects(staging: Path, target: Path) -> str:
+    """Puts the rejects of a failed run where they can be read; gives the end of its message."""
+    if not (staging / REJECTS).exists():
+        return ""
+    complete = (target / MANIFEST).exists()
+    place = target.with_name(f"{target.name}.{REJECTS}") if complete else target / REJECTS
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    (staging / REJECTS).rename(place)
+    return f"; the rejected rows are in {place}"
 
 
 def _complete(scenario: Scenario, staging: Path, counters: dict[str, int]) -> dict[str, Any]:

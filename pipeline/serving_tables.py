@@ -29,7 +29,7 @@ def as_of_table(features: Features, entity: str, names: pa.Array, at_end: Iterab
         features: the declaration.
         entity: a field of `item`; the name of the key column.
         names: the value of each entity number.
-        at_end: batches with `code` and a column a feature, see `AnswerAsOf`.
+        at_end: batches with `#code` and a column a feature, see `AnswerAsOf`.
     """
     columns = {
         name: np.full(len(names), 0 if feature.measure == "count" else np.nan, np.float32)
@@ -37,7 +37,7 @@ def as_of_table(features: Features, entity: str, names: pa.Array, at_end: Iterab
     }
     for batch in at_end:
         for name in columns:
-            columns[name][batch.column("code").to_numpy()] = batch.column(name).to_numpy()
+            columns[name][batch.column("#code").to_numpy()] = batch.column(name).to_numpy()
     return pa.table({entity: names, **{name: pa.array(values) for name, values in columns.items()}})
 
 

@@ -36,6 +36,12 @@ def resolved_sessions(features: Features) -> pa.Schema:
     return schema.set(place, pa.field("candidates", pa.list_(pa.int32())))
 
 
+def users_at_end_schema(features: Features) -> pa.Schema:
+    """Schema of users with their as-of features at the log's end."""
+    names = entity_features(features.as_of).get(USER_ENTITY, {})
+    return pa.schema([("user_id", pa.string()), *((name, pa.float32()) for name in names)])
+
+
 @dataclass(frozen=True)
 class JoinedShard:
     """What a shard gives.
@@ -46,8 +52,8 @@ class JoinedShard:
             and behavior_age_days (lists, newest first), and the query's and user's features.
         rejected: sessions whose user lacks a number that must not be missing: session_id, user_id, time.
         pairs: co-purchases, see `pair_purchases`.
-        users: user_id and as-of features of users at the log's end.
-        counts: how many sessions and candidates were left out, by reason.
+        users: in `users_at_end_schema`.
+        counts: how many rows of each table were kept and were left out, by reason.
     """
 
     sessions: pa.RecordBatch
@@ -78,7 +84,7 @@ def join_sessions(
         log_end: one second after the log's last event or session.
     """
     settings, features = scenario.pipeline, scenario.features
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter({"kept/events": events.num_rows})
     names, event_user, session_user = _number_users(events, sessions)
     item, action, time = (events.column(name).to_numpy() for name in ("item", "action", "time"))
 
@@ -96,9 +102,11 @@ def join_sessions(
 
     profiles, complete, duplicates = _profiles(users, sessions.column("user_id"), features)
     counts["dropped/users/duplicate"] = duplicates
+    counts["kept/users"] = users.num_rows - duplicates
     rejected = sessions.filter(pa.array(~complete)).select(["session_id", "user_id", "time"])
     candidates = _choose_candidates(scenario, sessions, part, item_hashes, complete, counts)
     kept = np.flatnonzero(np.diff(candidates.offsets) > 0)
+    counts["kept/sessions"] = len(kept)
     sessions, session_user, part = sessions.take(pa.array(kept)), session_user[kept], part[kept]
     session_time = sessions.column("time").to_numpy()
 
@@ -136,7 +144,7 @@ def join_sessions(
         else concat_batches([], PAIRS_SCHEMA),
         users=pa.RecordBatch.from_arrays(
             [names.take(pa.array(active)), *(pa.array(values) for values in at_end.values())],
-            names=["user_id", *at_end],
+            schema=users_at_end_schema(features),
         ),
         counts=counts,
     )
@@ -212,8 +220,9 @@ def _choose_candidates(
     item = lists.flatten().to_numpy(zero_copy_only=False)
     positive = sessions.column(settings.label).flatten().to_numpy(zero_copy_only=False)
 
-    # np.unique gives the first place of each (session, item).
-    _, first = np.unique(session * np.int64(len(item_hashes)) + item, return_index=True)
+    # np.unique gives the first place of each (session, item); bought in one place is bought.
+    _, first, group = np.unique(session * np.int64(len(item_hashes)) + item, return_index=True, return_inverse=True)
+    positive = np.bincount(group[positive], minlength=len(first))[group] > 0
     counts["dropped/candidates/duplicate"] = len(item) - len(first)
     first = np.sort(first)
     session, item, positive = session[first], item[first], positive[first]

@@ -99,16 +99,15 @@ def simulate(
     Example:
         simulate(Path("log"), users=1_000, file_format="jsonl.gz").purchases_per_session
     """
-    _check(output, users, items, days, seed, file_format)
     output = output.resolve()
-    output.parent.mkdir(parents=True, exist_ok=True)
+    _check(output, users, items, days, seed, file_format)
     chunks = -(-users // _CHUNK_USERS)
     # Spawned seeds depend on their place only: a chunk is the same however many follow it.
     world_seed, *chunk_seeds = np.random.SeedSequence(seed).spawn(1 + chunks)
     world = build_world(items, days, np.random.default_rng(world_seed))
     counts: Counter[str] = Counter()
 
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as unfinished:
+    with _unfinished(output) as unfinished:
         directory = Path(unfinished) / output.name
         directory.mkdir()
         _write(items_table(world), directory / f"items.{file_format}")
@@ -134,10 +133,23 @@ def _check(output: Path, users: int, items: int, days: int, seed: int, file_form
             raise InputError(f"{name}: must be {allowed} or more, not {value}")
     if file_format not in get_args(FileFormat):
         raise InputError(f"file format: must be one of {', '.join(get_args(FileFormat))}, not {file_format!r}")
+    if Path.cwd().is_relative_to(output):
+        raise InputError(f"{output}: is the directory you are in or above it; give a directory of its own")
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; give a directory that is new or empty")
     if output.exists() and any(output.iterdir()):
         raise InputError(f"{output}: is not empty; give a directory that is new or empty")
+
+
+def _unfinished(output: Path) -> tempfile.TemporaryDirectory[str]:
+    """A directory beside the output, to work in."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise InputError(
+            f"{output}: cannot be made ({error.filename}: {error.strerror}); give another directory"
+        ) from None
 
 
 def _simulate_chunk(

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import pickle
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from pipeline.config import Scenario, load_scenario
 from pipeline.counters import read_counters
 from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
+from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
 from pipeline.sources import popularity_draw as popularity_draw_module
 from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_FIELDS, read_amazon, read_amazon_search
@@ -90,6 +92,7 @@ def test_a_negative_or_infinite_price_is_a_reject(price: str) -> None:
     assert [item["item_id"] for item in items] == ["b"]
     assert [reject.reason for reject in rejects] == ["`price` is negative or infinite"]
     assert json.loads(rejects[0].line)["asin"] == "a"
+    assert (rejects[0].table, rejects[0].file) == ("items", "")
 
 
 @pytest.mark.parametrize(
@@ -375,7 +378,8 @@ def tiny(tmp_path: Path) -> Path:
             {"reviewerID": "u", "asin": "a", "unixReviewTime": -5},
         ],
     )
-    write_lines(directory / "queries_Old.tsv", ["a\tred shoes", "b\tred shoes", "c\tred shoes", "lonely", "d\t"])
+    queries = ["a\tred shoes", "b\tred shoes", "a\tzebra", "", "c\tred shoes", "lonely", "d\t"]
+    (directory / "queries_Old.tsv").write_bytes("\n".join(queries).encode() + b"\r\ne\tshoe \xff\n")
     return directory
 
 
@@ -427,11 +431,17 @@ def test_amazon_search_reads_tiny_files_exactly(tiny: Path, tmp_path: Path) -> N
     assert reasons == TINY_REASONS | {
         ("queries", "has 1 columns, not 2 (item, tab, query)"): 1,
         ("queries", "`query` is empty"): 1,
+        ("queries", "is no UTF-8"): 1,
     }
     assert counters == {
         "read/items": 5,
         "read/reviews": 10,
-        "read/queries": 5,
+        "kept/reviews": 5,
+        "read/queries": 7,
+        "kept/queries": 3,
+        "read/events": 5,
+        "read/sessions": 5,
+        "dropped/queries/duplicate": 1,
         "dropped/reviews/duplicate": 1,
         "dropped/reviews/no metadata": 1,
         "dropped/sessions/no query": 1,
@@ -452,9 +462,55 @@ def test_amazon_reads_tiny_files_exactly(tiny: Path, tmp_path: Path) -> None:
     assert counters == {
         "read/items": 5,
         "read/reviews": 10,
+        "kept/reviews": 5,
+        "read/events": 5,
+        "read/sessions": 3,
         "dropped/reviews/duplicate": 1,
         "dropped/reviews/no metadata": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("reviews", "message"),
+    [
+        (
+            [review("u", "ghost", 1), review("v", "ghost", 2)],
+            "has no usable sessions; left out: reviews: no metadata (2)",
+        ),
+        (
+            ["not json", {"asin": "a"}],
+            "has no usable sessions; left out: reviews: lacks `reviewerID` (1), reviews: no JSON (1)",
+        ),
+        ([review("u", "n", 1)], "has no usable sessions; left out: sessions: no query (1)"),
+        ([], "has no sessions; the log is empty"),
+    ],
+    ids=["unknown items", "bad lines", "no query", "none"],
+)
+def test_reviews_that_leave_no_session_are_one_clear_line(
+    tiny: Path, tmp_path: Path, reviews: list[Any], message: str
+) -> None:
+    write_lines(tiny / "reviews_5.json.gz", reviews)
+    scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
+    with pytest.raises(InputError, match=re.escape(f"{tiny}: {message}; the rejected rows are in")):
+        preprocess(scenario, str(tiny), str(tmp_path / "out"))
+
+
+def test_counters_of_a_whole_run_add_up(tiny: Path, tmp_path: Path) -> None:
+    more = [review(f"r{n}", "abcn"[n % 4], 6 + n) for n in range(80)]
+    write_lines(tiny / "more_reviews.json", [*more, more[0]])
+    scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
+    counters = preprocess(scenario, str(tiny), str(tmp_path / "out"))["counters"]
+    tables = [name.removeprefix("read/") for name in counters if name.startswith("read/")]
+    assert tables == ["events", "items", "queries", "reviews", "sessions"]
+    for table in tables:
+        left_out = {n: v for n, v in counters.items() if n.startswith((f"rejected/{table}/", f"dropped/{table}/"))}
+        assert counters[f"read/{table}"] == counters[f"kept/{table}"] + sum(left_out.values()), (table, left_out)
+
+
+def test_a_queries_file_that_was_cut_off_is_an_error(tiny: Path, tmp_path: Path) -> None:
+    (tiny / "queries_Old.tsv.gz").write_bytes(gzip.compress((tiny / "queries_Old.tsv").read_bytes())[:-9])
+    with pytest.raises(InputError, match=r"queries_Old.tsv.gz: cannot be read, is it damaged\?"):
+        preprocess(AMAZON_SEARCH, str(tiny), str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

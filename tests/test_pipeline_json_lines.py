@@ -63,6 +63,20 @@ def test_integer_ids_lists_of_texts_and_line_breaks_become_plain_text() -> None:
     assert rows[0]["shown"] == [{"item": "3", "bought": False}]
 
 
+def test_what_is_missing_in_a_list_of_texts_is_left_out() -> None:
+    rows = [GOOD | {"tags": tags} for tags in ([None, "x", None, "y"], [None], [], None)]
+    for extra in ([], [b"{"]):  # with a bad line the careful way
+        assert [row["tags"] for row in parse(*rows, *extra)[0]] == ["x|y", "", "", ""]
+
+
+def test_a_text_may_be_a_decimal_number_where_declared() -> None:
+    schema = pa.schema([column("price", pa.string(), decimals=True)])
+    lines = [b'{"price": 2.5}', b'{"price": "$3"}', b'{"price": 4}', b'{"price": [5]}']
+    batch, rejects = parse_json_lines(lines, schema, table="t", file="f")
+    assert batch.to_pylist() == [{"price": "2.5"}, {"price": "$3"}, {"price": "4"}]
+    assert [reject.reason for reject in rejects] == ["`price` is a list, not text"]
+
+
 def test_times_are_seconds_or_iso_texts_in_utc_or_with_an_offset() -> None:
     texts = ["1970-01-02", "1970-01-01T00:00:09", "1970-01-01T01:00:00.9+01:00", "1970-01-01 00:00:05Z", "17"]
     rows, reasons = parse(*(GOOD | {"time": time} for time in texts))
@@ -82,6 +96,12 @@ def test_times_are_seconds_or_iso_texts_in_utc_or_with_an_offset() -> None:
         (GOOD | {"id": None}, "lacks `id`"),
         (GOOD | {"id": ""}, "`id` is empty"),
         (GOOD | {"id": True}, "`id` is true or false, not text"),
+        (GOOD | {"id": 1.5}, "`id` is a decimal number, not text"),
+        (GOOD | {"id": ["a"]}, "`id` is a list, not text"),
+        (GOOD | {"action": ["click"]}, "`action` is a list, not text"),
+        (GOOD | {"tags": [["x"]]}, "`tags[]` is a list, not text"),
+        (GOOD | {"tags": ["x", 1.5]}, "`tags[]` is a decimal number, not text"),
+        (b'{"time": 1, "id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "no JSON"),
         (GOOD | {"tags": {}}, "`tags` is an object, not text"),
         (GOOD | {"price": "9"}, "`price` is text, not a number"),
         (GOOD | {"price": False}, "`price` is true or false, not a number"),
@@ -99,13 +119,15 @@ def test_times_are_seconds_or_iso_texts_in_utc_or_with_an_offset() -> None:
         (GOOD | {"shown": {}}, "`shown` is an object, not a list"),
         (GOOD | {"shown": ["i"]}, "`shown` is text, not an object"),
         (GOOD | {"shown": [{"bought": True}]}, "lacks `shown.item`"),
-        (GOOD | {"shown": [{"item": "i", "bought": 1}]}, "`shown.bought` is a number, not true or false"),
+        (GOOD | {"shown": [{"item": "i", "bought": 1}]}, "`shown.bought` is an integer, not true or false"),
     ],
 )
 def test_a_bad_row_has_its_reason_and_takes_no_other_with_it(row: Any, reason: str) -> None:
-    rows, reasons = parse(GOOD, row, GOOD)
-    assert reasons == [reason]
-    assert rows == [GOOD, GOOD]
+    for lines in ([GOOD, row, GOOD], [row, GOOD, GOOD]):
+        rows, reasons = parse(*lines)
+        assert reasons == [reason]
+        assert rows == [GOOD, GOOD]
+    assert parse(row) == ([], [reason])
 
 
 def test_python_literals_are_read_where_allowed() -> None:
@@ -120,10 +142,13 @@ def test_python_literals_are_read_where_allowed() -> None:
 @given(
     st.lists(
         st.fixed_dictionaries(
-            {"id": st.text(max_size=4) | st.integers(0, 99), "time": st.integers(-5, 10**10)},
+            {"id": st.text(max_size=4) | st.integers(0, 99) | st.just(1.5), "time": st.integers(-5, 10**10)},
             optional={
                 "price": st.none() | st.floats(width=32) | st.integers(-3, 3),
-                "tags": st.text(max_size=3) | st.lists(st.text("ab", max_size=2), max_size=3),
+                "tags": st.text(max_size=3)
+                | st.lists(st.none() | st.text("ab", max_size=2), max_size=3)
+                | st.lists(st.none() | st.integers(0, 9), max_size=2),
+                "shown": st.lists(st.none() | st.fixed_dictionaries({"item": st.none() | st.just("i")}), max_size=2),
             },
         ),
         min_size=1,
@@ -142,16 +167,23 @@ def test_parquet_types_follow_the_same_rules() -> None:
         {
             "id": pa.array(["a", "b", None]).dictionary_encode(),
             "price": pa.array([1, -1, 2]),
+            "tags": pa.array([["x", None, "y"], None, []]),
             "time": pa.array([5_000_000, None, 0], pa.timestamp("us")),
         }
     )
     batch, reasons = check_rows(raw, SCHEMA)
-    assert batch.select(["id", "price", "time"]).to_pylist() == [{"id": "a", "price": 1.0, "time": 5}]
+    assert batch.select(["id", "price", "time", "tags"]).to_pylist() == [
+        {"id": "a", "price": 1.0, "time": 5, "tags": "x|y"}
+    ]
     assert reasons == {1: "`price` is negative", 2: "lacks `id`"}
 
 
 def test_a_parquet_column_that_can_never_fit_is_an_error() -> None:
     with pytest.raises(InputError, match="column `price` is string, not a number"):
         check_rows(pa.RecordBatch.from_pydict({"price": ["x"]}), SCHEMA)
+    with pytest.raises(InputError, match=r"column `id` is list<(item|element): string>, not text"):
+        check_rows(pa.RecordBatch.from_pydict({"id": [["x"]]}), SCHEMA)
+    with pytest.raises(InputError, match="column `id` is double, not text"):
+        check_rows(pa.RecordBatch.from_pydict({"id": [1.5]}), SCHEMA)
     with pytest.raises(InputError, match="column `time` is double, not integer seconds"):
         check_rows(pa.RecordBatch.from_pydict({"time": [1.5]}), SCHEMA)

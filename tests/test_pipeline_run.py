@@ -1,6 +1,8 @@
 """The whole job on a small log: its records against an obvious reference, its files, its failures."""
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from small_log import expected_records, small_log, small_scenario, write_log
+from small_log import START, Table, expected_records, small_log, small_scenario, write_log
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline.config import load_scenario
+from pipeline.config import load_scenario, parse_scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import InputSpec
@@ -129,8 +131,17 @@ def test_the_manifest_counts_what_is_there(prepared: PreparedData) -> None:
     counters = manifest["counters"]
     assert {name: counters[f"read/{name}"] for name in LOG} == {name: len(rows) for name, rows in LOG.items()}
     written = sum(prepared.sessions(part) for part in PARTS)
-    assert written + counters["dropped/sessions/no positive"] == counters["kept/sessions"] == len(LOG["sessions"])
+    assert written == counters["kept/sessions"] == len(LOG["sessions"]) - counters["dropped/sessions/no positive"]
+    assert_adds_up(counters)
     assert manifest["log_end"] == 1 + max(row["time"] for row in LOG["events"] + LOG["sessions"])
+
+
+def assert_adds_up(counters: dict[str, int]) -> None:
+    """Of every table the rows read are those kept, rejected and dropped together."""
+    for table in [name.removeprefix("read/") for name in counters if name.startswith("read/")]:
+        left_out = {n: v for n, v in counters.items() if n.startswith((f"rejected/{table}/", f"dropped/{table}/"))}
+        kept = counters.get(f"kept/{table}", 0)
+        assert counters[f"read/{table}"] == kept + sum(left_out.values()), f"{table}: {kept} kept, {left_out}"
 
 
 def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None:
@@ -209,7 +220,8 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
     log["events"] = [*LOG["events"], LOG["events"][0] | {"item_id": "gone"}, LOG["events"][0] | {"time": "soon"}]
     lost = {"session_id": "lost", "candidates": [{"item_id": "i1"}, {"item_id": "gone"}]}
     repeated = LOG["sessions"][0] | {"candidates": LOG["sessions"][0]["candidates"] * 2}
-    log["sessions"] = [repeated, *LOG["sessions"][1:], LOG["sessions"][0] | lost]
+    log["sessions"] = [repeated, *LOG["sessions"][1:], LOG["sessions"][0] | lost, LOG["sessions"][9] | {"query": "~"}]
+    log["users"] = [*LOG["users"], LOG["users"][0], {"age_group": "nobody"}]
     output = tmp_path / "out"
     manifest = preprocess(small_scenario(max_reject_share=0.1), str(write_log(tmp_path / "log", log)), str(output))
     counters = manifest["counters"]
@@ -218,14 +230,52 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
         "rejected/events/unknown item": 1,
         "rejected/items/`price` is negative": 1,
         "rejected/sessions/unknown item": 1,
+        "rejected/users/lacks `user_id`": 1,
     }
-    assert counters["dropped/items/duplicate"] == 1
+    assert {table: counters[f"dropped/{table}/duplicate"] for table in ("items", "sessions", "users")} == {
+        "items": 1,
+        "sessions": 1,
+        "users": 1,
+    }
+    assert_adds_up(counters)
     assert counters["dropped/candidates/duplicate"] == len(LOG["sessions"][0]["candidates"])
     assert manifest["parts"]["test"]["sessions"] > 0
-    rejects = [json.loads(line) for line in (output / "rejects" / "sessions.jsonl").read_text().splitlines()]
-    assert [(reject["reason"], json.loads(reject["line"])["session_id"]) for reject in rejects] == [
-        ("unknown item", "lost")
-    ]
+    (reject,) = read_rejects(output / "rejects", "sessions")
+    row = json.loads(reject.pop("line"))
+    assert reject == {"table": "sessions", "file": "", "reason": "unknown item"}
+    assert (row["session_id"], row["candidates"], "new_item" in row) == ("lost", ["i1", "gone"], False)
+    rejects = {reject["reason"]: reject for reject in read_rejects(output / "rejects", "events")}
+    assert rejects["`time` is no time"] == {
+        "table": "events",
+        "file": str(tmp_path / "log" / "events.jsonl"),
+        "reason": "`time` is no time",
+        "line": json.dumps(log["events"][-1]),
+    }
+
+
+def read_rejects(directory: Path, table: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / f"{table}.jsonl").read_text().splitlines()]
+
+
+def test_as_of_features_may_be_called_like_columns_of_the_join(prepared: PreparedData, tmp_path: Path) -> None:
+    names = {"sales": "place", "item_age": "code", "maker_clicks_2d": "shard", "activity": "time"}
+    raw = SCENARIO.model_dump(mode="json", exclude_defaults=True)
+    raw["features"]["as_of"] = {names.get(name, name): value for name, value in raw["features"]["as_of"].items()}
+    del raw["features"]["as_of"]["with"]
+    preprocess(parse_scenario(raw, "renamed"), str(write_log(tmp_path / "log", LOG)), str(tmp_path / "out"))
+    for table, old, new in (
+        ("item_id", "sales", "place"),
+        ("item_id", "item_age", "code"),
+        ("user", "activity", "time"),
+    ):
+        tables = [
+            pq.read_table(d / "serving" / f"as_of_{table}.parquet") for d in (prepared.directory, tmp_path / "out")
+        ]
+        assert tables[0][old].equals(tables[1][new]), new
+    statistics = [EncodingAssets.load(prepared.directory, SCENARIO.features).numeric]
+    statistics.append(EncodingAssets.load(tmp_path / "out", parse_scenario(raw, "renamed").features).numeric)
+    for old, new in names.items():
+        assert statistics[0][f"as_of_{old}"] == statistics[1][f"as_of_{new}"], new
 
 
 def _without(table: str) -> dict[str, Any]:
@@ -236,21 +286,54 @@ def _nothing_bought() -> dict[str, Any]:
     return {**LOG, "sessions": [s | {"candidates": [{"item_id": "i1"}]} for s in LOG["sessions"]]}
 
 
+def _within_one_hour() -> dict[str, Any]:
+    return {**LOG, "sessions": [s | {"time": START + n} for n, s in enumerate(LOG["sessions"])]}
+
+
 @pytest.mark.parametrize(
     ("log", "message"),
     [
         ({}, r"has no items; expected items.jsonl"),
         (_without("sessions"), r"has no sessions; expected sessions.jsonl"),
-        ({**LOG, "items": [], "events": [], "sessions": []}, "has no items; the log is empty"),
+        ({name: [] for name in LOG}, "has no items; the log is empty"),
         ({**LOG, "sessions": []}, "has no sessions; the log is empty"),
-        (_nothing_bought(), r"the training part has no session with a purchased item \(\d+ sessions without one\)"),
+        (_nothing_bought(), r"the training part has no session with a purchased item \(36 sessions without one"),
+        (_within_one_hour(), "the test part has no session: the log spans too little time"),
     ],
-    ids=["no files", "no table", "empty log", "no sessions", "no positives"],
+    ids=["no files", "no table", "empty log", "no sessions", "no positives", "one hour"],
 )
 def test_an_unusable_log_is_one_clear_line_and_leaves_nothing(log: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_log_of_bad_rows_only_is_one_clear_line_with_its_reasons(tmp_path: Path) -> None:
+    log: dict[str, Table] = {
+        "items": LOG["items"],
+        "events": [{"user_id": ""}],
+        "users": [{}],
+        "sessions": [{"session_id": "s"}],
+    }
+    scenario = small_scenario(max_reject_share=1)
+    with pytest.raises(InputError, match="has no usable sessions; left out: events: `user_id` is empty") as told:
+        preprocess(scenario, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
+    assert "sessions: lacks `user_id` (1), users: lacks `user_id` (1); the rejected rows are in" in str(told.value)
+    assert {path.name for path in (tmp_path / "out/rejects").iterdir()} == {
+        "events.jsonl", "users.jsonl", "sessions.jsonl",
+    }  # fmt: skip
+
+
+def test_sessions_of_users_without_a_required_number_are_counted(tmp_path: Path) -> None:
+    raw = small_scenario(max_reject_share=1).model_dump(mode="json", exclude_defaults=True)
+    raw["features"]["user"]["income"] = {"kind": "numeric"}
+    users = [user | {"income": 2.5} for user in LOG["users"][:-1]] + LOG["users"][-1:]
+    source = write_log(tmp_path / "log", {**LOG, "users": users})
+    counters = preprocess(parse_scenario(raw, "small"), str(source), str(tmp_path / "out"))["counters"]
+    assert counters["rejected/users/lacks `income`"] == 1
+    lost = sum(session["user_id"] in ("u10", "u11") for session in LOG["sessions"])
+    assert counters["rejected/sessions/user without a required number"] == lost > 0
+    assert_adds_up(counters)
 
 
 def test_too_many_rejects_fail_with_the_top_reasons_and_keep_the_rows(tmp_path: Path) -> None:
@@ -265,11 +348,33 @@ def test_too_many_rejects_fail_with_the_top_reasons_and_keep_the_rows(tmp_path: 
         PreparedData.open(tmp_path / "out")
 
 
-def test_a_damaged_file_is_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_overwrite_leaves_the_prepared_data_alone(prepared: PreparedData, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(prepared.directory, output)
+    (output / "rejects").mkdir()
+    (output / "rejects" / "events.jsonl").write_text("of the good run")
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    log = {**LOG, "events": [*LOG["events"], *[LOG["events"][0] | {"item_id": "gone"}] * 5]}
+    with pytest.raises(InputError, match=f"the rejected rows are in {tmp_path}/out.rejects"):
+        preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(output), overwrite=True)
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    assert len(read_rejects(tmp_path / "out.rejects", "events")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("users.parquet", b"nothing of the kind"),
+        ("users.jsonl.gz", gzip.compress(json.dumps(LOG["users"][0]).encode() * 9)[:-12]),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(
+    name: str, content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_log(tmp_path / "log", LOG)
     (tmp_path / "log" / "users.jsonl").unlink()
-    (tmp_path / "log" / "users.parquet").write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match=r"users.parquet: cannot be read, is it damaged\?") as told:
+    (tmp_path / "log" / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read, is it damaged\?") as told:
         preprocess(SCENARIO, str(tmp_path / "log"), str(tmp_path / "out"))
     assert "\n" not in str(told.value)
     assert "while running" not in str(told.value)
@@ -288,3 +393,22 @@ def test_an_output_that_is_taken_is_refused(prepared: PreparedData, tmp_path: Pa
     with pytest.raises(InputError, match="is a file"):
         preprocess(SCENARIO, log, str(tmp_path / "log" / "items.jsonl"), overwrite=True)
     assert (tmp_path / "photos" / "me.jpg").exists()
+
+
+def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = str(write_log(tmp_path / "log", LOG))
+    for output in (f"{log}/items.jsonl/out", "/dev/null/out", f"{tmp_path}/{'x' * 300}"):
+        with pytest.raises(InputError, match=r"cannot be made: .*; choose another --output"):
+            preprocess(SCENARIO, log, output)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for output in (".", "..", "/"):
+        with pytest.raises(InputError, match="is the directory you are in or above it"):
+            preprocess(SCENARIO, log, output, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "log"]
+
+
+def test_an_unknown_option_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`--overwite`: neither an option of this command nor one of Beam's"):
+        preprocess(SCENARIO, str(write_log(tmp_path / "log", LOG)), str(tmp_path / "out"), pipeline_args=["--overwite"])
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from small_log import small_scenario
 
 from pipeline.batches import concat_batches
-from pipeline.config import Scenario
+from pipeline.config import Scenario, parse_scenario
 from pipeline.prepared_data import PARTS
 from pipeline.raw_tables import users_schema
 from pipeline.sampling import hash_texts
@@ -62,7 +63,11 @@ def test_sessions_go_to_their_parts_and_what_is_left_out_is_counted() -> None:
         ],
     )
     assert parts(joined) == {"train": "train", "validation": "validation", "test": "test", "new": "new_items"}
-    assert +joined.counts == {"dropped/sessions/new item": 1, "dropped/sessions/no positive": 1}
+    assert +joined.counts == {
+        "dropped/sessions/new item": 1,
+        "dropped/sessions/no positive": 1,
+        "kept/sessions": 4,
+    }
 
 
 def test_training_samples_and_other_parts_keep_all() -> None:
@@ -86,12 +91,13 @@ def test_the_order_of_candidates_says_nothing_about_the_label() -> None:
     assert np.bincount(negatives, minlength=10).min() > 120  # of 200 expected: every item is sampled
 
 
-def test_a_repeated_candidate_counts_once_as_first_shown() -> None:
-    row = session("a", 250, {1: True, 2: False})
-    row |= {"candidates": [1, 2, 1], "clicked": [True] * 3, "purchased": [True, False, False]}
-    joined = join(small_scenario(), [row])
-    (found,) = joined.sessions.to_pylist()
-    assert dict(zip(found["candidates"], found["label"], strict=True)) == {1: 1.0, 2: 0.0}
+@pytest.mark.parametrize("purchased", [[True, False, False], [False, False, True]])
+def test_a_repeated_candidate_counts_once_and_is_bought_if_it_is_anywhere(purchased: list[bool]) -> None:
+    row = session("a", 250, {}) | {"candidates": [1, 2, 1], "clicked": [True] * 3, "purchased": purchased}
+    other = session("b", 260, {1: False, 2: False})
+    joined = join(small_scenario(), [row, other])
+    found = [dict(zip(row["candidates"], row["label"], strict=True)) for row in joined.sessions.to_pylist()]
+    assert found == [{1: 1.0, 2: 0.0}, {1: 0.0, 2: 0.0}]
     assert joined.counts["dropped/candidates/duplicate"] == 1
 
 
@@ -105,21 +111,22 @@ def test_profiles_are_joined_and_repeated_ones_counted() -> None:
     sessions = [session("a", 250, {1: False}), session("b", 260, {1: False}, user_id="w")]
     joined = join(small_scenario(), sessions, users)
     assert joined.sessions.column("user_age_group").to_pylist() == ["a", ""]
-    assert joined.counts["dropped/users/duplicate"] == 1
+    assert (joined.counts["dropped/users/duplicate"], joined.counts["kept/users"]) == (1, 2)
 
 
 def test_a_user_without_a_required_number_is_rejected() -> None:
-    scenario = small_scenario()
-    raw = scenario.model_dump()
+    raw = small_scenario().model_dump(mode="json", exclude_defaults=True)
     raw["features"]["user"]["income"] = {"kind": "numeric"}
-    scenario = Scenario.model_validate(raw)
+    scenario = parse_scenario(raw, "small")
     sessions = [session("a", 250, {1: False}), session("b", 260, {1: False}, user_id="w")]
     joined = join(scenario, sessions, [{"user_id": "u", "age_group": "", "income": 3.0}])
     assert joined.sessions.column("user_income").to_pylist() == [3.0]
     assert joined.rejected.to_pylist() == [{"session_id": "b", "user_id": "w", "time": 260}]
+    assert joined.counts["kept/sessions"] == 1
 
 
 def test_an_empty_shard_gives_nothing() -> None:
     joined = join(small_scenario(), [])
     assert (joined.sessions.num_rows, joined.users.num_rows, joined.pairs.num_rows) == (0, 0, 0)
+    assert joined.users.schema.names == ["user_id", "activity"]
     assert not +joined.counts

@@ -355,11 +355,16 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str
     assert not (tmp_path / "log").exists()
 
 
-def test_output_must_be_new_or_empty(tmp_path: Path) -> None:
+def test_output_must_be_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="full: is not empty; give a directory that is new or empty"):
         simulate(tmp_path / "full", **SMALL)
+    with pytest.raises(InputError, match=r"mine\.txt/log: cannot be made \(.*mine\.txt: File exists\)"):
+        simulate(tmp_path / "full" / "mine.txt" / "log", **SMALL)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is the directory you are in or above it"):
+        simulate(Path(), **SMALL)
     with pytest.raises(InputError, match=r"mine\.txt: is a file"):
         simulate(tmp_path / "full" / "mine.txt", **SMALL)
     assert (tmp_path / "full" / "mine.txt").read_text() == "keep"

@@ -1,8 +1,11 @@
 """The composite transforms alone, with batches in memory."""
 
+import json
+from itertools import permutations
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -13,10 +16,12 @@ from pipeline.batches import GatherBatches, RecordBatchCoder, concat_batches, le
 from pipeline.config import Split
 from pipeline.counters import read_counters
 from pipeline.raw_tables import events_schema, items_schema, sessions_schema
+from pipeline.sessions import resolved_sessions
 from pipeline.steps.find_split import FindBoundaries, FindLogEnd
 from pipeline.steps.index_items import IndexItems
 from pipeline.steps.resolve_items import ResolveItems
-from pipeline.steps.shard_by_user import ShardByUser
+from pipeline.steps.shard_by import ShardBy
+from pipeline.steps.unique_sessions import UniqueSessions
 
 SCENARIO = small_scenario()
 ITEMS = items_schema(SCENARIO.features)
@@ -56,6 +61,19 @@ def test_batches_are_joined_split_and_made_unique() -> None:
     assert concat_batches([], NUMBERS).schema == NUMBERS
     assert least_of_each(batch, "key").to_pylist() == [{"key": 1, "text": "x"}, {"key": 2, "text": "a"}]
     assert least_of_each(batch.slice(0, 0), "key").num_rows == 0
+    assert list(split_batch(batch.slice(0, 0), np.array([], np.int64))) == []
+
+
+def test_the_least_row_is_found_also_by_lists_and_in_any_order() -> None:
+    rows = [
+        {"key": 1, "list": [2, 3], "flags": [True]},
+        {"key": 1, "list": [2, 1], "flags": [False]},
+        {"key": 0, "list": []},
+    ]
+    schema = pa.schema([("list", pa.list_(pa.int32())), ("flags", pa.list_(pa.bool_())), ("key", pa.int64())])
+    for order in permutations(rows):
+        least = least_of_each(pa.RecordBatch.from_pylist(list(order), schema), "key")
+        assert least.column("list").to_pylist() == [[], [2, 1]]
 
 
 def test_gather_batches_gives_one_value_also_without_input() -> None:
@@ -87,14 +105,27 @@ def test_items_are_sorted_unique_and_numbered() -> None:
     assert read_counters(result) == {"dropped/items/duplicate": 1, "kept/items": 3}
 
 
-def test_unknown_items_are_rejects_and_take_their_session_with_them() -> None:
-    def session(name: str, *candidates: str) -> dict[str, Any]:
-        flags = [False] * len(candidates)
-        return {
-            "session_id": name, "user_id": "u", "time": 3, "query": "", "candidates": list(candidates),
-            "clicked": flags, "purchased": flags, "new_item": False,
-        }  # fmt: skip
+def session(name: str, *candidates: str | int, user: str = "u") -> dict[str, Any]:
+    flags = [False] * len(candidates)
+    return {
+        "session_id": name, "user_id": user, "time": 3, "query": "", "candidates": list(candidates),
+        "clicked": flags, "purchased": flags, "new_item": False,
+    }  # fmt: skip
 
+
+def test_one_session_of_each_id_stays_whatever_the_order_and_its_user() -> None:
+    rows = [session("s1", 4, user="v"), session("s2", 1), session("s1", 7, user="u"), session("s1", 6, user="u")]
+    for order in (rows, rows[::-1]):
+        batches = [pa.RecordBatch.from_pylist([row], resolved_sessions(SCENARIO.features)) for row in order]
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        unique = pipeline | beam.Create(batches) | UniqueSessions(SCENARIO)
+        assert_that(rows_of(unique, "Rows"), equal_to([rows[1], rows[3]]))
+        result = pipeline.run()
+        result.wait_until_finish()
+        assert read_counters(result) == {"dropped/sessions/duplicate": 2}
+
+
+def test_unknown_items_are_rejects_and_take_their_session_with_them() -> None:
     events = [{"user_id": "u", "item_id": i, "action": a, "time": 1} for i, a in (("b", "purchase"), ("gone", "click"))]
     sessions = [session("s1", "b", "a"), session("s2", "a", "gone"), session("s3", "a")]
     pipeline = beam.Pipeline(runner=FnApiRunner())
@@ -110,12 +141,12 @@ def test_unknown_items_are_rejects_and_take_their_session_with_them() -> None:
         batches = pipeline | f"Make {name}" >> beam.Create([pa.RecordBatch.from_pylist(rows, schema)])
         resolved = batches | f"Resolve {name}" >> ResolveItems(name, items)
         assert_that(rows_of(resolved.kept, f"Rows {name}"), equal_to(expected[name]), label=f"Check {name}")
-        reasons = resolved.rejects | f"Reasons {name}" >> beam.Map(lambda reject: (reject.table, reject.reason))
-        assert_that(reasons, equal_to([(name, "unknown item")]), label=f"Check rejects of {name}")
-    result = pipeline.run()
-    result.wait_until_finish()
-    counters = read_counters(result)
-    assert (counters["kept/events"], counters["kept/sessions"]) == (1, 2)
+        told = resolved.rejects | f"Rejects {name}" >> beam.Map(
+            lambda reject: (reject.table, reject.reason, json.loads(reject.line))
+        )
+        bad = {column: value for column, value in rows[1].items() if column != "new_item"}  # the log has no such column
+        assert_that(told, equal_to([(name, "unknown item", bad)]), label=f"Check rejects of {name}")
+    pipeline.run().wait_until_finish()
 
 
 def test_a_user_is_in_one_shard_whatever_the_batch() -> None:
@@ -124,7 +155,7 @@ def test_a_user_is_in_one_shard_whatever_the_batch() -> None:
         pa.RecordBatch.from_pylist([{"user_id": f"u{u}", "n": n} for u in range(n, 40)], schema) for n in range(3)
     ]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        shards = pipeline | beam.Create(batches) | ShardByUser(SCENARIO)
+        shards = pipeline | beam.Create(batches) | ShardBy("user_id", SCENARIO)
         users = (
             shards
             | beam.FlatMap(lambda pair: [(user, pair[0]) for user in pair[1].column("user_id").to_pylist()])

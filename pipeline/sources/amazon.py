@@ -6,18 +6,14 @@ A review is a purchase. Reviews are joined to the metadata on the item and group
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from pipeline.batches import GatherBatches, split_batch
@@ -29,6 +25,7 @@ from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, 
 from pipeline.sampling import hash_texts, mix_hashes
 from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_FIELDS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
+from pipeline.sources.open_raw import open_raw
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import TIME, check_rows, column
 
@@ -52,7 +49,8 @@ _QUERIES_FILE = re.compile(r"queries_.*\.tsv(\.gz)?")
 def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
     """The paper's recommendation task: each user's last review against one random other item.
 
-    Counts `dropped/reviews/duplicate`, `dropped/reviews/no metadata` and `dropped/sessions/no candidates`.
+    Counts `dropped/reviews/duplicate`, `dropped/reviews/no metadata` and `dropped/sessions/no candidates`;
+    events and sessions that are made of reviews count as read.
 
     Raises:
         InputError: a file is not there, or a feature reads a column that the files lack.
@@ -165,27 +163,23 @@ def _parse_metadata(raw: pa.RecordBatch, columns: list[str]) -> Iterator[pa.Reco
 
 
 def _read_queries(path: str) -> Iterator[pa.RecordBatch | TaggedOutput]:
+    rows: list[list[str]] = []
     bad: list[tuple[str, str]] = []  # (reason, line)
-
-    def skip(row: pyarrow.csv.InvalidRow) -> Literal["skip"]:
-        bad.append((f"has {row.actual_columns} columns, not 2 (item, tab, query)", row.text))
-        return "skip"
-
-    try:
-        with FileSystems.open(path) as stream:
-            raw = pyarrow.csv.read_csv(
-                io.BytesIO(stream.read()),
-                pyarrow.csv.ReadOptions(column_names=QUERIES_SCHEMA.names, use_threads=False),
-                pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=skip),
-                pyarrow.csv.ConvertOptions(column_types=QUERIES_SCHEMA),
-            )
-    except (OSError, EOFError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as item, tab, query: {' '.join(str(error).split())}") from error
-    for batch in raw.to_batches():
-        good, reasons = check_rows(batch, QUERIES_SCHEMA)
-        yield good
-        bad += [(reason, "\t".join(batch.slice(row, 1).to_pylist()[0].values())) for row, reason in reasons.items()]
-    count("read/queries", raw.num_rows + sum(1 for reason, _ in bad if reason.startswith("has ")))
+    with open_raw(path) as stream:
+        for line in filter(None, stream.read().splitlines()):
+            text = line.decode("utf-8", "replace")
+            values = text.split("\t")
+            if text.encode("utf-8") != line:
+                bad.append(("is no UTF-8", text))
+            elif len(values) != len(QUERIES_SCHEMA):
+                bad.append((f"has {len(values)} columns, not 2 (item, tab, query)", text))
+            else:
+                rows.append(values)
+    count("read/queries", len(rows) + len(bad))
+    columns = [pa.array([row[place] for row in rows], pa.string()) for place in range(len(QUERIES_SCHEMA))]
+    good, reasons = check_rows(pa.RecordBatch.from_arrays(columns, QUERIES_SCHEMA.names), QUERIES_SCHEMA)
+    yield good
+    bad += [(reason, "\t".join(rows[row])) for row, reason in reasons.items()]
     yield from (TaggedOutput("rejects", Reject("queries", path, reason, line)) for reason, line in bad)
 
 
@@ -197,6 +191,7 @@ def _distinct_items(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _one_query_of_each_item(queries: pa.RecordBatch) -> pa.RecordBatch:
     """Of several queries of one item the first by alphabet, whatever the order of the files."""
     unique = pa.table(queries).group_by("item_id", use_threads=False).aggregate([("query", "min")])
+    count("kept/queries", unique.num_rows)
     count("dropped/queries/duplicate", queries.num_rows - unique.num_rows)
     return pa.RecordBatch.from_arrays(
         [unique["item_id"].combine_chunks(), unique["query_min"].combine_chunks()], schema=QUERIES_SCHEMA
@@ -235,6 +230,7 @@ def _make_last_review_sessions(
     reviews = _unique(group[1])
     yield TaggedOutput("events", _purchases(reviews))
     sessions, without = last_review_sessions(reviews, items["item_id"], scenario.pipeline.seed)
+    count("read/sessions", sessions.num_rows + without)
     count("dropped/sessions/no candidates", without)
     yield sessions.select(sessions_schema(scenario.features).names)
 
@@ -244,6 +240,7 @@ def _make_query_sessions(
 ) -> Iterator[pa.RecordBatch | TaggedOutput]:
     reviews = _unique(group[1])
     yield TaggedOutput("events", _purchases(reviews))
+    count("read/sessions", reviews.num_rows)
     searches = reviews.filter(pc.not_equal(reviews["query"], ""))
     count("dropped/sessions/no query", reviews.num_rows - searches.num_rows)
     sessions, without = query_sessions(searches, scenario.pipeline.shown_negatives, scenario.pipeline.seed)
@@ -254,7 +251,9 @@ def _make_query_sessions(
 def _unique(batches: Iterable[pa.RecordBatch]) -> pa.Table:
     given = list(batches)
     reviews = unique_reviews(given)
+    count("kept/reviews", reviews.num_rows)
     count("dropped/reviews/duplicate", sum(batch.num_rows for batch in given) - reviews.num_rows)
+    count("read/events", reviews.num_rows)
     return reviews
 
 

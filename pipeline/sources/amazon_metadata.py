@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.raw_tables import Reject
+from pipeline.rejects import reject_rows
 from pipeline.sources.rows import column
 
 #: The fields that are read. A price is a number in 2014 and a text in 2018: both come as text.
@@ -21,7 +21,7 @@ METADATA_FIELDS = pa.schema(
         column("brand", pa.string()),
         column("categories", pa.list_(pa.list_(pa.string()))),  # 2014: several paths
         column("category", pa.list_(pa.string())),  # 2018: one path
-        column("price", pa.string()),
+        column("price", pa.string(), decimals=True),
     ]
 )
 ITEMS_SCHEMA = pa.schema(
@@ -64,10 +64,7 @@ def parse_metadata(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         pa.array([_deepest([*row["categories"], row["category"]]) for row in rows], pa.string()),
         pa.array(price),
     ]
-    rejects = [
-        Reject("items", "metadata", "`price` is negative or infinite", json.dumps(rows[row]))
-        for row in np.flatnonzero(bad)
-    ]
+    rejects = list(reject_rows(raw.filter(pa.array(bad)), "`price` is negative or infinite", table="items"))
     return pa.RecordBatch.from_arrays(columns, schema=ITEMS_SCHEMA).filter(pa.array(~bad)), rejects
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from pipeline.raw_tables import Reject
-from pipeline.sources.rows import check_rows, separator_of
+from pipeline.sources.rows import check_rows, separator_of, takes_decimals
 
 
 class _BadLineError(Exception):
@@ -65,7 +65,7 @@ def _parse_block(lines: list[bytes], schema: pa.Schema) -> pa.RecordBatch | None
                 unexpected_field_behavior="ignore",
             ),
         )
-    except (ValueError, AttributeError, IndexError):  # ArrowInvalid is a ValueError
+    except (ValueError, AttributeError, IndexError, RecursionError):  # ArrowInvalid is a ValueError
         return None
     # Two objects on one line are two rows for Arrow.
     return table.combine_chunks().to_batches()[0] if table.num_rows == len(lines) else None
@@ -75,11 +75,11 @@ def _observed(field: pa.Field, value: Any) -> pa.DataType:
     """How the first line writes a field (ids may be integers, text lists), so that Arrow need not guess."""
     kind = field.type
     if pa.types.is_string(kind):
-        if isinstance(value, list) and value:
-            return pa.list_(_observed(field, value[0]))
-        return pa.int64() if type(value) is int else pa.string()
+        if isinstance(value, list) and value and separator_of(field):
+            return pa.list_(_text_kind(value[0]))
+        return _text_kind(value)
     if pa.types.is_timestamp(kind):
-        return pa.int64() if type(value) is int else pa.string()
+        return _text_kind(value)
     if pa.types.is_floating(kind):
         return pa.float64()
     if pa.types.is_list(kind):
@@ -89,6 +89,10 @@ def _observed(field: pa.Field, value: Any) -> pa.DataType:
         given = value if isinstance(value, dict) else {}
         return pa.struct([pa.field(child.name, _observed(child, given.get(child.name))) for child in kind])
     return kind
+
+
+def _text_kind(value: Any) -> pa.DataType:
+    return pa.int64() if type(value) is int else pa.string()
 
 
 def _parse_each(lines: list[bytes], schema: pa.Schema, literal_eval: bool) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -116,6 +120,8 @@ def _load(line: bytes, literal_eval: bool) -> dict[str, Any]:
             value = ast.literal_eval(line.decode("utf-8").strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise _BadLineError("no JSON and no Python literal") from None
+    if value is None:  # for Arrow too it is a row without fields
+        return {}
     if not isinstance(value, dict):
         raise _BadLineError("no JSON object")
     return value
@@ -127,10 +133,12 @@ def _coerce(value: Any, field: pa.Field, path: str) -> Any:
     if value is None:
         return None
     if pa.types.is_string(kind):
-        return _as_text(value, field, path)
+        if isinstance(value, list) and (separator := separator_of(field)):
+            return separator.join(_as_text(each, f"{path}[]") for each in value if each is not None)
+        return _as_text(value, path, decimals=takes_decimals(field))
     if pa.types.is_timestamp(kind):
         if isinstance(value, str) or type(value) is int:
-            return _as_text(value, field, path)
+            return _as_text(value, path)
         raise _BadLineError(f"`{path}` is no time")
     if pa.types.is_floating(kind):
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -149,10 +157,8 @@ def _coerce(value: Any, field: pa.Field, path: str) -> Any:
     raise _BadLineError(f"`{path}` is {_name(value)}, not {next(wanted[k] for k in wanted if str(kind).startswith(k))}")
 
 
-def _as_text(value: Any, field: pa.Field, path: str) -> str:
-    if isinstance(value, list):
-        return separator_of(field).join(_as_text(element, field, path) for element in value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def _as_text(value: Any, path: str, *, decimals: bool = False) -> str:
+    if not (isinstance(value, str) or type(value) is int or (decimals and isinstance(value, float))):
         raise _BadLineError(f"`{path}` is {_name(value)}, not text")
     text = str(value)
     try:
@@ -176,5 +182,5 @@ def _loose(kind: pa.DataType) -> pa.DataType:
 
 
 def _name(value: Any) -> str:
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
+    names = {str: "text", bool: "true or false", int: "an integer", float: "a decimal number", list: "a list"}
+    return names.get(type(value), "an object")

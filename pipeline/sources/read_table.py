@@ -8,13 +8,12 @@ from typing import BinaryIO
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 
 from pipeline.counters import count
-from pipeline.errors import InputError
 from pipeline.raw_tables import Reject
 from pipeline.rejects import reject_rows
 from pipeline.sources.json_lines import parse_json_lines
+from pipeline.sources.open_raw import open_raw
 from pipeline.sources.rows import check_rows
 
 #: Bytes of text that are parsed together; a Parquet batch has as many rows as such a block about has lines.
@@ -58,18 +57,13 @@ class _ReadFile(beam.DoFn):
 
     def process(self, path: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
         """One file to its batches and rejects."""
-        with FileSystems.open(path) as stream:
-            parse = self._parquet if path.endswith(".parquet") else self._json_lines
-            try:
-                for batch, rejects in parse(stream, path):
-                    count(f"read/{self._table}", batch.num_rows + len(rejects))
-                    if batch.num_rows:
-                        yield batch
-                    yield from (beam.pvalue.TaggedOutput("rejects", reject) for reject in rejects)
-            except (OSError, EOFError, pa.ArrowException) as error:
-                raise InputError(f"{path}: cannot be read, is it damaged? {' '.join(str(error).split())}") from error
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
+        parse = self._parquet if path.endswith(".parquet") else self._json_lines
+        with open_raw(path) as stream:
+            for batch, rejects in parse(stream, path):
+                count(f"read/{self._table}", batch.num_rows + len(rejects))
+                if batch.num_rows:
+                    yield batch
+                yield from (beam.pvalue.TaggedOutput("rejects", reject) for reject in rejects)
 
     def _json_lines(self, stream: BinaryIO, path: str) -> Iterator[tuple[pa.RecordBatch, list[Reject]]]:
         rest = b""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
+from pipeline.ranges import offsets_of
 
 #: Type of a time column in a reader's schema; it leaves `check_rows` as int64 seconds since 1970 UTC.
 TIME = pa.timestamp("s")
@@ -28,7 +29,8 @@ def column(
     *,
     required: bool = False,
     allowed: tuple[str, ...] = (),
-    separator: str = " ",
+    separator: str = "",
+    decimals: bool = False,
     non_negative: bool = False,
 ) -> pa.Field:
     """Declares a raw column.
@@ -38,16 +40,29 @@ def column(
         required: a row without it is bad, and so is an empty text or list.
             A missing optional text is "", number NaN, flag false, list empty.
         allowed: the values a text may have; default any.
-        separator: joins the values of a text that is given as a list.
+        separator: joins the values of a text that is given as a list, missing ones left out;
+            without it a list is no text.
+        decimals: a text may be given as any number; without it only as an integer, since a
+            decimal number has several ways to be written, and so is no id.
         non_negative: a number below 0 makes the row bad.
     """
-    metadata = {"allowed": "|".join(allowed), "separator": separator, "non_negative": "yes" if non_negative else ""}
+    metadata = {
+        "allowed": "|".join(allowed),
+        "separator": separator,
+        "decimals": "yes" if decimals else "",
+        "non_negative": "yes" if non_negative else "",
+    }
     return pa.field(name, type, nullable=not required, metadata=metadata)
 
 
 def separator_of(field: pa.Field) -> str:
-    """What joins the values of a text column that is given as a list."""
-    return _annotation(field, b"separator") or " "
+    """What joins the values of a text column that is given as a list; empty where it cannot be."""
+    return _annotation(field, b"separator")
+
+
+def takes_decimals(field: pa.Field) -> bool:
+    """Whether a text column may be given as a number with a fraction."""
+    return bool(_annotation(field, b"decimals"))
 
 
 def check_rows(raw: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -128,15 +143,30 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
 
 
 def _text(array: pa.Array, field: pa.Field, path: str) -> pa.Array:
-    if _is_list(array.type):
-        array = pc.binary_join(_cast(array, pa.list_(pa.string()), path, "text"), separator_of(field))
-    elif not (_is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_null(array.type)):
+    separator = separator_of(field)
+    if separator and _is_list(array.type) and _fits_text(array.type.value_type):
+        array = pc.binary_join(_without_nulls(array.cast(pa.list_(pa.string()))), separator)
+    elif not (_fits_text(array.type) or (takes_decimals(field) and pa.types.is_floating(array.type))):
         raise InputError(f"column `{path}` is {array.type}, not text")
     text = pc.fill_null(array.cast(pa.string()), "")
     # A vocabulary file has one value a line.
     if pc.any(pc.match_substring_regex(text, r"[\r\n]")).as_py():
         text = pc.replace_substring_regex(text, r"[\r\n]+", " ")
     return text
+
+
+def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
+    values = lists.flatten()
+    if not values.null_count:
+        return lists
+    present = values.is_valid()
+    owner = _owners(lists)[present.to_numpy(zero_copy_only=False)]
+    return pa.ListArray.from_arrays(pa.array(offsets_of(owner, len(lists)), pa.int32()), values.filter(present))
+
+
+def _owners(lists: pa.Array) -> np.ndarray:
+    """The row of each of the lists' values."""
+    return np.repeat(np.arange(len(lists)), pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False))
 
 
 def _numbers(array: pa.Array, path: str) -> np.ndarray:
@@ -173,12 +203,10 @@ def _list(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[_
         array = array.cast(pa.list_(pa.null()))
     if not _is_list(array.type):
         raise InputError(f"column `{path}` is {array.type}, not a list")
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    parents = np.repeat(np.arange(len(array)), lengths)
+    owners = _owners(array)
     values, found = _clean(array.flatten(), field.type.value_field, path)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    problems = [(np.bincount(parents[mask], minlength=len(array)) > 0, reason) for mask, reason in found]
-    return pa.ListArray.from_arrays(pa.array(offsets), values), problems
+    problems = [(np.bincount(owners[mask], minlength=len(array)) > 0, reason) for mask, reason in found]
+    return pa.ListArray.from_arrays(pa.array(offsets_of(owners, len(array)), pa.int32()), values), problems
 
 
 def _struct(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[_Problem]]:
@@ -202,6 +230,10 @@ def _cast(array: pa.Array, to: pa.DataType, path: str, what: str) -> pa.Array:
         return array.cast(to)
     except pa.ArrowException:
         raise InputError(f"column `{path}` is {array.type}, not {what}") from None
+
+
+def _fits_text(kind: pa.DataType) -> bool:
+    return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:

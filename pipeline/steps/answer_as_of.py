@@ -22,9 +22,10 @@ class AnswerAsOf(beam.PTransform):
     """`(sessions, events)` to as-of numbers.
 
     `sessions` are the output of `JoinByUser`, `events` that of `ResolveItems`. Outputs
-    `answers`, pairs of (shard, batch) with `place`, the position of the candidate among all
-    of the shard's, and a column a feature; `at_end`, pairs of (entity, batch) with `code`
-    and a column a feature as of the log's end, for entities that have events.
+    `answers`, pairs of (shard, batch) with `#place`, the position of the candidate among all
+    of the shard's, and a column a feature; `at_end`, pairs of (entity, batch) with `#code`
+    and a column a feature as of the log's end, for entities that have events. No feature's
+    name begins with `#`.
 
     Args:
         scenario: the scenario.
@@ -107,10 +108,10 @@ class _Answer(beam.DoFn):
         history = EntityHistory(code, events.column("action").to_numpy(), events.column("time").to_numpy())
         for request in tables["requests"]:
             numbers = history.numbers(features, request.column("code").to_numpy(), request.column("time").to_numpy())
-            yield request.column("shard")[0].as_py(), _batch({"place": request.column("place").to_numpy(), **numbers})
+            yield request.column("shard")[0].as_py(), _batch({"#place": request.column("place").to_numpy(), **numbers})
         active = np.unique(code)
         at_end = history.numbers(features, active, np.full(len(active), log_end))
-        yield beam.pvalue.TaggedOutput("at_end", (entity, _batch({"code": active, **at_end})))
+        yield beam.pvalue.TaggedOutput("at_end", (entity, _batch({"#code": active, **at_end})))
 
 
 def _batch(columns: dict[str, np.ndarray]) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ from pipeline.item_index import ItemIndex
 from pipeline.raw_tables import users_schema
 from pipeline.rejects import reject_rows
 from pipeline.sessions import RESOLVED_EVENTS, join_sessions, resolved_sessions
-from pipeline.steps.shard_by_user import ShardByUser
+from pipeline.steps.shard_by import ShardBy
 
 
 class JoinByUser(beam.PTransform):
@@ -44,7 +44,7 @@ class JoinByUser(beam.PTransform):
     def expand(self, tables: Mapping[str, beam.PCollection]) -> beam.pvalue.DoOutputsTuple:
         """One group a shard."""
         by_user = {
-            name: table | f"Shard{name.title()}" >> ShardByUser(self._scenario) for name, table in tables.items()
+            name: table | f"Shard{name.title()}" >> ShardBy("user_id", self._scenario) for name, table in tables.items()
         }
         return (
             by_user

@@ -96,7 +96,7 @@ class _BuildRecords(beam.DoFn):
             for name, feature in self._of_entities.items()
         }
         for answer in answers:
-            place = answer.column("place").to_numpy()
+            place = answer.column("#place").to_numpy()
             for name in answer.schema.names[1:]:
                 numbers[name][place] = answer.column(name).to_numpy()
         return numbers

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.counters import count
 from pipeline.item_index import ItemIndex
 from pipeline.rejects import reject_rows
 from pipeline.user_history import ACTIONS
@@ -51,11 +50,10 @@ class _Resolve(beam.DoFn):
         self, batch: pa.RecordBatch, items: pa.RecordBatch
     ) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
         resolved, good = self._resolve(batch, ItemIndex(items))
-        count(f"rows/{self._table}", batch.num_rows)
-        count(f"kept/{self._table}", int(good.sum()))
         if good.any():
             yield resolved.filter(pa.array(good))
-        for reject in reject_rows(batch.filter(pa.array(~good)), "unknown item", table=self._table):
+        given = batch.select([name for name in batch.schema.names if name != "new_item"])
+        for reject in reject_rows(given.filter(pa.array(~good)), "unknown item", table=self._table):
             yield beam.pvalue.TaggedOutput("rejects", reject)
 
 

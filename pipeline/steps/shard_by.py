@@ -1,4 +1,4 @@
-"""Cuts batches by a hash of the user, so that a group holds all that a user's sessions need."""
+"""Cuts batches by a hash of a column, so that a group holds all the rows of its values."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pipeline.config import Scenario
 from pipeline.sampling import hash_texts, mix_hashes
 
 
-class ShardByUser(beam.PTransform):
-    """Batches with a column `user_id` to pairs of (shard, batch)."""
+class ShardBy(beam.PTransform):
+    """Batches with a text column to pairs of (shard, batch)."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, column: str, scenario: Scenario) -> None:
         super().__init__()
+        self._column = column
         self._seed = scenario.pipeline.seed
         self._shards = scenario.pipeline.shards
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """One batch becomes at most as many as there are shards."""
-        return batches | "CutByUser" >> beam.FlatMap(self._cut).with_output_types(tuple[int, pa.RecordBatch])
+        return batches | "Cut" >> beam.FlatMap(self._cut).with_output_types(tuple[int, pa.RecordBatch])
 
     def _cut(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-        hashes = mix_hashes(hash_texts(batch.column("user_id"), self._seed), "shard")
+        hashes = mix_hashes(hash_texts(batch.column(self._column), self._seed), "shard")
         return split_batch(batch, (hashes % np.uint64(self._shards)).astype(np.int64))

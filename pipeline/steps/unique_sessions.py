@@ -1,0 +1,43 @@
+"""One session of each id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipeline.batches import concat_batches, least_of_each
+from pipeline.config import Scenario
+from pipeline.counters import count
+from pipeline.sessions import resolved_sessions
+from pipeline.steps.shard_by import ShardBy
+
+
+class UniqueSessions(beam.PTransform):
+    """Batches of resolved sessions to the same without repeated ids, and counts those.
+
+    Of several sessions with one id the least row stays, whatever the order of the log; they may
+    be of several users, so this is a grouping of its own.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__()
+        self._scenario = scenario
+
+    def expand(self, sessions: beam.PCollection) -> beam.PCollection:
+        """One group a shard of ids."""
+        schema = resolved_sessions(self._scenario.features)
+
+        def keep_least(_: int, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+            given = concat_batches(batches, schema)
+            unique = least_of_each(given, "session_id")
+            count("dropped/sessions/duplicate", given.num_rows - unique.num_rows)
+            return unique
+
+        return (
+            sessions
+            | "ShardBySession" >> ShardBy("session_id", self._scenario)
+            | "GroupBySession" >> beam.GroupByKey()
+            | "KeepLeast" >> beam.MapTuple(keep_least).with_output_types(pa.RecordBatch)
+        )
