@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 from scipy import sparse
 
+from pipeline.config import Behaviors, Scenario
 from pipeline.features import BEHAVIOR_FIELDS, USER_ENTITY, AsOf, Features
 from pipeline.prepared_data import SERVING
+from pipeline.user_history import ACTIONS
 from serving.errors import RequestError
 from serving.keyed_table import KeyedTable, read_columns
 from serving.request import Session
@@ -25,12 +27,20 @@ from serving.request import Session
 _REQUEST_KEYS = ("user_id", "user", "query", "behaviors", "candidates")
 
 
+class _Behavior(NamedTuple):
+    """A behaviour that was checked: its item's fields, and what `features.behavior` may declare."""
+
+    item: dict[str, Any]
+    action: str
+    age_days: float | np.number
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Items, as-of numbers and co-purchases of a prepared directory.
 
     Example:
-        catalog = Catalog.open("data/prepared", scenario.features)
+        catalog = Catalog.open("data/prepared", scenario)
         session, candidates = catalog.complete({
             "user_id": "u1", "user": {"age_group": "20-29"}, "query": {"terms": "red shoe"},
             "behaviors": [{"item_id": "i3", "action": "click", "age_days": 0.5}],
@@ -39,17 +49,19 @@ class Catalog:
     """
 
     features: Features
+    _limits: Behaviors
     _items: KeyedTable
     _as_of: dict[str, KeyedTable]
     _co_purchases: sparse.csr_array | None
 
     @classmethod
-    def open(cls, prepared_directory: str | Path, features: Features) -> Catalog:
-        """Reads the tables that `features` needs.
+    def open(cls, prepared_directory: str | Path, scenario: Scenario) -> Catalog:
+        """Reads the tables that the scenario's features need.
 
         Raises:
             InputError: a table or a column is not there.
         """
+        features = scenario.features
         directory = Path(prepared_directory) / SERVING
         items = KeyedTable.read(directory / "items.parquet", "item_id", ["title", *features.item])
         columns: dict[str, list[str]] = {}
@@ -64,25 +76,29 @@ class Catalog:
         }
         bought_with = any(as_of.measure == "bought_with" for as_of in features.as_of.values())
         co_purchases = _read_co_purchases(directory / "co_purchases.parquet", items) if bought_with else None
-        return cls(features, items, tables, co_purchases)
+        return cls(features, scenario.pipeline.behaviors, items, tables, co_purchases)
 
     def complete(self, request: Mapping[str, Any]) -> tuple[Session, list[dict[str, Any]]]:
         """A session request of ids to what `SessionRanker` takes.
 
+        Behaviours are kept as in training: those in the windows of `pipeline.behaviors`, newest
+        first, at most `max_behaviors`.
+
         Args:
-            request: `candidates`, a list of item ids, and optionally `behaviors` (newest first;
-                `item_id`, `action`, `age_days` each), `query` and `user` (fields as declared) and
+            request: `candidates`, a list of item ids, and optionally `behaviors` (`item_id`,
+                `action`, `age_days` each), `query` and `user` (fields as declared) and
                 `user_id`, which only serves to look up the user's as-of numbers. A user or item
-                without events counts 0 and has no age.
+                without events counts 0 and has no age. Where the scenario does not declare
+                `action`, one that is missing is a purchase.
 
         Returns:
             The session, and the candidates in the order given.
 
         Raises:
-            RequestError: an unknown item or key, or a key of the wrong type.
+            RequestError: an unknown item, key or action, an impossible age, or a key of the wrong type.
         """
         _check_request(request)
-        behaviors = [self._behavior(behavior) for behavior in request.get("behaviors", [])]
+        behaviors = self._behaviors(request.get("behaviors", []))
         ids = request["candidates"]
         candidates = [self.item(item_id) for item_id in ids]
         together = self._bought_with([behavior["item_id"] for behavior in behaviors], ids)
@@ -114,12 +130,29 @@ class Catalog:
         """An item's title, or its id where it has none."""
         return self._items.get(item_id, "title") or item_id
 
-    def _behavior(self, behavior: Mapping[str, Any]) -> dict[str, Any]:
+    def _behaviors(self, requested: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Those that the pipeline would keep, in its order (see `UserHistory`), with their items' fields."""
+        days = {"click": self._limits.click_days, "purchase": self._limits.purchase_days}
+        behaviors = [self._behavior(index, behavior) for index, behavior in enumerate(requested)]
+        kept = [behavior for behavior in behaviors if behavior.age_days <= days[behavior.action]]
+        kept.sort(key=lambda b: (b.age_days, b.action != "purchase", self._items.rows[b.item["item_id"]]))
+        return [
+            {**behavior.item, **{field: getattr(behavior, field) for field in self.features.behavior}}
+            for behavior in kept[: self._limits.max_behaviors]
+        ]
+
+    def _behavior(self, index: int, behavior: Mapping[str, Any]) -> _Behavior:
         if unknown := sorted(set(behavior) - {"item_id", *BEHAVIOR_FIELDS}):
             allowed = ", ".join(("item_id", *BEHAVIOR_FIELDS))
             raise RequestError(f"behaviors: unknown key `{unknown[0]}`; allowed are {allowed}")
-        declared = {field: behavior.get(field) for field in self.features.behavior}
-        return {**self.item(behavior.get("item_id")), **declared}
+        action, age = behavior.get("action"), behavior.get("age_days")
+        if action is None and "action" not in self.features.behavior:
+            action = "purchase"
+        if action not in ACTIONS:
+            raise RequestError(f"behavior {index}: `action` must be {' or '.join(ACTIONS)}, not {action!r}")
+        if not isinstance(age, int | float | np.number) or isinstance(age, bool) or not 0 <= age < math.inf:
+            raise RequestError(f"behavior {index}: `age_days` must be a number of days, 0 or more, not {age!r}")
+        return _Behavior(self.item(behavior.get("item_id")), action, age)
 
     def _number(self, name: str, as_of: AsOf, key: str | None) -> float:
         never_seen = math.nan if as_of.measure == "age_days" else 0.0
@@ -158,6 +191,8 @@ def _check_request(request: Mapping[str, Any]) -> None:
     behaviors = request.get("behaviors", [])
     if not isinstance(behaviors, list) or not all(isinstance(behavior, Mapping) for behavior in behaviors):
         raise RequestError("`behaviors` must be a list of mappings with item_id, action and age_days")
+    if not isinstance(request.get("user_id"), str | None):
+        raise RequestError(f"`user_id` must be a string, not {request['user_id']!r}")
     for key in ("query", "user"):
         if not isinstance(request.get(key, {}), Mapping):
             raise RequestError(f"`{key}` must be a mapping of fields to values, not {request[key]!r}")

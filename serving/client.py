@@ -141,6 +141,8 @@ class SessionRanker:
             code = error.code().name
             remedy = f"; {_REMEDIES[code]}" if code in _REMEDIES else ""
             raise RankingError(code, f"model `{self.model}` at {self.target}: {error.details()}{remedy}") from error
+        except ValueError as error:  # how gRPC refuses a call on a closed channel
+            raise RankingError("CANCELLED", "this SessionRanker is closed; open another") from error
 
 
 class OpenSession:
@@ -157,7 +159,10 @@ class OpenSession:
         self._open()
 
     def score(self, candidates: Sequence[Values]) -> np.ndarray:
-        """The candidates' purchase probabilities, [N], in the order given.
+        """The candidates' scores in (0, 1), [N], in the order given; a higher one ranks first.
+
+        A score is no purchase probability: it is calibrated to the training sample, which keeps
+        few negatives (`pipeline.negatives_per_positive`, by default one a purchase), not to the traffic.
 
         When the version that computed the gate is gone (a roll-out passed it), the gate
         is computed again, once, with the version that serves now: experts of two

@@ -17,7 +17,7 @@ from serving.request import Session, Values
 
 @dataclass(frozen=True)
 class RankedItem:
-    """One line of the list; `bought` is known for a session of the log only."""
+    """One line of the list; `price` is None where missing, `bought` is known for a session of the log only."""
 
     item_id: str
     title: str
@@ -52,12 +52,14 @@ class Ranking:
         if labelled:
             table.add_column("bought")
         for place, item in enumerate(self.items[:top], start=1):
-            price = "" if item.price is None or np.isnan(item.price) else f"{item.price:,.2f}"
+            price = "" if item.price is None else f"{item.price:,.2f}"
             row = [str(place), item.title, item.item_id, price, f"{item.score:.4f}"]
             table.add_row(*row, *(["yes" if item.bought else ""] if labelled else []))
-        console = Console(width=110, no_color=True)
+        # titles are free text: `[pack of 2]` is no markup, `:shoe:` no emoji
+        console = Console(width=110, no_color=True, markup=False, emoji=False)
         with console.capture() as text:
-            console.print(f"query {' | '.join(str(v) for v in self.query.values())}; {self.behaviors} behaviours")
+            query = " | ".join(str(value) for value in self.query.values() if value is not None)
+            console.print(f"query {query}; {self.behaviors} behaviours")
             console.print(table)
         return text.get()
 
@@ -79,11 +81,17 @@ def rank_session(
     for index, score in opened.rank(candidates):
         item_id = candidates[index]["item_id"]
         bought = None if labels is None else bool(labels[index] > 0)
-        items.append(RankedItem(item_id, catalog.title(item_id), candidates[index].get("price"), score, bought))
+        price = _none_if_nan(candidates[index].get("price"))
+        items.append(RankedItem(item_id, catalog.title(item_id), price, score, bought))
     return Ranking(
-        query=dict(session.query),
+        query={field: _none_if_nan(value) for field, value in session.query.items()},
         behaviors=len(session.behaviors),
         gate=[float(g) for g in opened.gate],
         version=opened.version,
         items=items,
     )
+
+
+def _none_if_nan(value: Any) -> Any:
+    """A missing number as None: JSON has no NaN."""
+    return None if isinstance(value, float | np.floating) and np.isnan(value) else value

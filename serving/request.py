@@ -12,7 +12,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +101,7 @@ def _add_behaviors(request: predict_pb2.PredictRequest, features: Features, sess
         # The server's batching takes no empty tensors: one row that the count of 0 hides.
         for feature in features.behavior_features:
             numeric = isinstance(feature.declaration, Numeric)
-            padding = _float32(np.zeros((1, 1))) if numeric else _strings([""], (1, 1))
+            padding = _float32(np.zeros((1, 1))) if numeric else _strings([b""], (1, 1))
             request.inputs[feature.name].CopyFrom(padding)
     request.inputs["behavior_count"].CopyFrom(_int64([len(session.behaviors)]))
 
@@ -132,18 +133,28 @@ def _refuse_unknown(features: tuple[Feature, ...], row: Values, where: str) -> N
 def _column(feature: Feature, values: list[Any], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
     if isinstance(feature.declaration, Numeric):
         return _float32(_numbers(feature, feature.declaration, values).reshape(shape))
-    for index, value in enumerate(values):
-        if not isinstance(value, str | None):
-            raise RequestError(_wrong(feature, index, f"must be a string, not {value!r}"))
-    return _strings([value or "" for value in values], shape)
+    return _strings([_encoded(feature, index, value) for index, value in enumerate(values)], shape)
+
+
+def _encoded(feature: Feature, index: int, value: Any) -> bytes:
+    if not isinstance(value, str | None):
+        raise RequestError(_wrong(feature, index, f"must be a string, not {value!r}"))
+    try:
+        return (value or "").encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON's "\ud800"
+        raise RequestError(_wrong(feature, index, f"must be Unicode text, not {value!r}")) from None
 
 
 def _numbers(feature: Feature, declaration: Numeric, values: list[Any]) -> np.ndarray:
     for index, value in enumerate(values):
         if not isinstance(value, int | float | np.number | None) or isinstance(value, bool):
             raise RequestError(_wrong(feature, index, f"must be a number, not {value!r}"))
-    with np.errstate(over="ignore"):
-        numbers = np.array(values, np.float32)  # None becomes NaN
+    try:
+        with np.errstate(over="ignore"):
+            numbers = np.array(values, np.float32)  # None becomes NaN
+    except OverflowError:
+        index = next(i for i, value in enumerate(values) if isinstance(value, int) and abs(value) > sys.float_info.max)
+        raise RequestError(_wrong(feature, index, "must be finite, not an integer that no float holds")) from None
     wrong = np.isinf(numbers)
     if declaration.log:
         wrong |= numbers < 0
@@ -174,9 +185,8 @@ def _int64(values: Sequence[int]) -> tensor_pb2.TensorProto:
     return tensor_pb2.TensorProto(dtype=types_pb2.DT_INT64, tensor_shape=_shape((len(values),)), tensor_content=content)
 
 
-def _strings(values: Iterable[str], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
-    encoded = [value.encode() for value in values]
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=_shape(shape), string_val=encoded)
+def _strings(values: Sequence[bytes], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=_shape(shape), string_val=values)
 
 
 def _shape(shape: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:

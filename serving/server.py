@@ -30,7 +30,8 @@ class ModelServer:
     """Serves the newest version under a model's directory until stopped; a context manager.
 
     Args:
-        directory: has the versions, as `awmoe export` writes them; its name is the model's.
+        directory: has the versions, as `awmoe export` writes them; its name is the model's,
+            for a symbolic link the link's own.
         host: address to listen on.
         port: 0 takes a free one; `target` tells which.
         poll_seconds: how often to look for a new version.
@@ -53,16 +54,17 @@ class ModelServer:
         poll_seconds: float = 1.0,
         threads: int = 8,
     ) -> None:
-        directory = Path(directory).resolve()
-        self._versions = ModelVersions(directory)
+        #: The name that clients ask for.
+        self.model_name = Path(directory).absolute().name
+        self._versions = ModelVersions(Path(directory))
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="predict"),
             # without SO_REUSEPORT a taken port is an error, not a second server that gets half the requests
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_REQUEST)],
         )
-        predict = PredictService(directory.name, self._versions)
+        predict = PredictService(self.model_name, self._versions)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predict, self._server)
-        status = StatusService(directory.name, self._versions)
+        status = StatusService(self.model_name, self._versions)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(status, self._server)
         try:
             bound = self._server.add_insecure_port(f"{host}:{port}")

@@ -26,7 +26,7 @@ class StatusService(model_service_pb2_grpc.ModelServiceServicer):
         if spec.name != self._model_name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model `{spec.name}`; this server has `{self._model_name}`")
         statuses = [_Status(version=model.version, state=_Status.AVAILABLE) for model in self._versions.loaded]
-        for version, reason in self._versions.failed.items():
+        for version, reason in self._versions.failed.copy().items():  # another thread changes it
             status = _Status(version=version, state=_Status.END)
             status.status.error_code = error_codes_pb2.INVALID_ARGUMENT
             status.status.error_message = reason

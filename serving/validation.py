@@ -16,6 +16,8 @@ from serving.protocol import GATE, SignatureInput
 
 _MEANING: dict[str, str] = {"T": "behaviours", "N": "candidates", "K": "experts"}
 _COUNT_OF: dict[str, str] = {"T": "behavior_count", "N": "candidate_count"}
+#: Most B x T x N of a request: 20,000 candidates with 50 behaviours. The model takes about 1 KB for each.
+_MAX_PLACES = 2**20
 
 
 class InvalidRequest(ValueError):  # noqa: N818 - named after the gRPC status it becomes
@@ -38,7 +40,8 @@ def validated_inputs(
 
     Raises:
         InvalidRequest: a tensor is missing, unknown, of another dtype or shape; sizes differ between
-            tensors; a count is outside its padded length; a number is not finite where it must be.
+            tensors; the request is too large; a count is outside its padded length; a number is not
+            finite where it must be.
     """
     if missing := [name for name in declared if name not in tensors]:
         raise InvalidRequest(f"missing input `{missing[0]}`; the signature takes {', '.join(declared)}")
@@ -58,7 +61,7 @@ def validated_inputs(
 def _check_shapes(
     tensors: Mapping[str, tf.compat.v1.TensorProto], declared: Mapping[str, SignatureInput], experts: int
 ) -> None:
-    """Every tensor is `[B]` or `[B, axis]`, with one B and one size an axis, none of them zero."""
+    """Every tensor is `[B]` or `[B, axis]`, with one B and one size an axis, none of them zero or too large."""
     sizes: dict[str, tuple[int, str]] = {"K": (experts, "the model")}
     for name, (dtype, axis) in declared.items():
         tensor = tensors[name]
@@ -75,13 +78,20 @@ def _check_shapes(
             expected, other = sizes.setdefault(letter, (size, f"`{name}`"))
             if size != expected:
                 raise InvalidRequest(f"input `{name}`: {letter} is {size}, but {expected} in {other}")
+    places = {letter: size for letter, (size, _) in sizes.items() if letter != "K"}
+    if math.prod(places.values()) > _MAX_PLACES:
+        raise InvalidRequest(
+            f"too large: {' x '.join(places)} is {' x '.join(f'{size:,}' for size in places.values())}, "
+            f"more than {_MAX_PLACES:,}; send smaller pages"
+        )
 
 
 def _decode(name: str, tensor: tf.compat.v1.TensorProto) -> np.ndarray:
-    # `make_ndarray` repeats the last value up to the shape, so a few bytes could ask for any amount of memory
     size = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     values = len(tensor.float_val) + len(tensor.int64_val) + len(tensor.string_val)
-    if not tensor.tensor_content and values not in (1, size):
+    # TensorFlow writes equal numbers as one; strings must all be there, so that a large request takes many bytes
+    one_for_all = values == 1 and tensor.dtype != tf.string.as_datatype_enum
+    if not tensor.tensor_content and values != size and not one_for_all:
         raise InvalidRequest(f"input `{name}`: {values} values for {size} places of its shape")
     try:
         return tf.make_ndarray(tensor)

@@ -11,14 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config import parse_scenario
 from pipeline.errors import InputError
-from pipeline.features import Features
 from serving.catalog import Catalog
 from serving.errors import RequestError
 from serving.request import gate_request, score_request
 
-FEATURES = Features.model_validate(
-    {
+RAW: dict[str, Any] = {
+    "name": "shop",
+    "features": {
         "tables": {"item": {}, "brand": {}, "action": {}, "term": {}},
         "item": {
             "item_id": {"kind": "categorical", "table": "item"},
@@ -34,8 +35,11 @@ FEATURES = Features.model_validate(
             "activity": {"entity": "user", "measure": "count"},
             "bought_with": {"entity": "item_id", "measure": "bought_with"},
         },
-    }
-)
+    },
+    "pipeline": {"behaviors": {"click_days": 7, "purchase_days": 30, "max_behaviors": 3}},
+}
+SCENARIO = parse_scenario(RAW, "shop")
+FEATURES = SCENARIO.features
 TABLES: dict[str, dict[str, list[Any]]] = {
     "items": {
         "item_id": ["i1", "i2", "i3", "i4"],
@@ -73,7 +77,11 @@ def write_tables(directory: Path, **changed: dict[str, list[Any]]) -> Path:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    return Catalog.open(write_tables(tmp_path), FEATURES)
+    return Catalog.open(write_tables(tmp_path), SCENARIO)
+
+
+def behavior(item_id: str, action: str | None, age_days: float) -> dict[str, Any]:
+    return {"item_id": item_id, "action": action, "age_days": age_days}
 
 
 def test_items_and_their_numbers_are_filled_in(catalog: Catalog) -> None:
@@ -103,6 +111,32 @@ def test_the_result_is_what_a_request_takes(catalog: Catalog) -> None:
     assert request.inputs["candidate_brand"].string_val == [b"acme", b"acme", b""]
 
 
+def test_behaviors_are_kept_as_in_training(catalog: Catalog) -> None:
+    given = [
+        behavior("i2", "purchase", 31.0),  # older than 30 days
+        behavior("i2", "click", 7.5),  # older than 7 days
+        behavior("i4", "purchase", 30.0),  # in its window, and the fourth
+        behavior("i4", "click", 7.0),
+        behavior("i3", "purchase", 7.0),  # at one time a purchase comes first
+        behavior("i1", "click", 0.5),
+    ]
+    session, (i1, i2) = catalog.complete({"candidates": ["i1", "i2"], "behaviors": given})
+
+    kept = [(b["item_id"], b["action"], b["age_days"]) for b in session.behaviors]
+    assert kept == [("i1", "click", 0.5), ("i3", "purchase", 7.0), ("i4", "click", 7.0)]
+    # with i1, i3 and i4 only
+    assert (i1["bought_with"], i2["bought_with"]) == (5, 3 + 1)
+
+
+def test_where_no_action_is_declared_every_behavior_is_a_purchase(tmp_path: Path) -> None:
+    raw = {**RAW, "features": {**RAW["features"], "behavior": {"age_days": {"kind": "numeric"}}}}
+    raw["features"]["tables"] = {name: {} for name in ("item", "brand", "term")}
+    catalog = Catalog.open(write_tables(tmp_path), parse_scenario(raw, "reviews"))
+    given = [{"item_id": "i1", "age_days": 29.0}, behavior("i2", "click", 29.0)]
+    session, _ = catalog.complete({"candidates": ["i1"], "behaviors": given})
+    assert session.behaviors == [{"item_id": "i1", "brand": "acme", "price": 10.0, "age_days": 29.0}]
+
+
 def test_a_user_nobody_knows_has_no_events(catalog: Catalog) -> None:
     session, (candidate,) = catalog.complete({"user_id": "new", "candidates": ["i1"]})
     assert (session.behaviors, session.user) == ([], {"activity": 0})
@@ -121,8 +155,14 @@ def test_titles_are_for_people(catalog: Catalog) -> None:
         ({"candidates": [7]}, r"unknown item 7"),
         ({"candidates": []}, r"`candidates` must be a list of item ids, at least one"),
         ({"candidates": "i1"}, r"`candidates` must be a list of item ids"),
-        ({"behaviors": [{"item_id": "i8"}]}, r"unknown item 'i8'"),
-        ({"behaviors": [{"action": "click"}]}, r"unknown item None"),
+        ({"behaviors": [behavior("i8", "click", 1)]}, r"unknown item 'i8'"),
+        ({"behaviors": [{"action": "click", "age_days": 1}]}, r"unknown item None"),
+        ({"behaviors": [behavior("i1", "buy!!", 1)]}, r"behavior 0: `action` must be click or purchase, not 'buy!!'"),
+        ({"behaviors": [behavior("i1", None, 1)]}, r"behavior 0: `action` must be click or purchase, not None"),
+        ({"behaviors": [behavior("i1", "click", -1)]}, r"behavior 0: `age_days` must be a number of days, .*not -1"),
+        ({"behaviors": [behavior("i1", "click", math.nan)]}, r"`age_days` must be a number of days, .*not nan"),
+        ({"behaviors": [{"item_id": "i1", "action": "click"}]}, r"`age_days` must be a number of days, .*not None"),
+        ({"user_id": ["x"]}, r"`user_id` must be a string, not \['x'\]"),
         ({"behaviors": [{"item_id": "i1", "when": 3}]}, r"behaviors: unknown key `when`; allowed are item_id, action"),
         ({"behaviors": "i1"}, r"`behaviors` must be a list of mappings"),
         ({"query": "red shoe"}, r"`query` must be a mapping of fields to values, not 'red shoe'"),
@@ -137,7 +177,7 @@ def test_a_wrong_request_is_named(changed: dict[str, Any], message: str, catalog
 def test_a_missing_table_or_column_is_named(tmp_path: Path) -> None:
     write_tables(tmp_path, as_of_brand={"brand": ["acme"]})
     with pytest.raises(InputError, match=r"as_of_brand.parquet: has no column `brand_purchases`; preprocess again"):
-        Catalog.open(tmp_path, FEATURES)
+        Catalog.open(tmp_path, SCENARIO)
     (tmp_path / "serving" / "items.parquet").unlink()
     with pytest.raises(InputError, match=r"items.parquet: not there; run `awmoe preprocess` first"):
-        Catalog.open(tmp_path, FEATURES)
+        Catalog.open(tmp_path, SCENARIO)

@@ -164,13 +164,13 @@ def test_features_that_differ_are_found_before_ranking(server: ModelServer) -> N
     features = tiny_scenario().features
     fewer = features.model_copy(update={"query": {**features.query, "shop": features.user["age_group"]}})
     with (
-        ranker(server, Features.model_validate(fewer.model_dump())) as client,
+        ranker(server, Features.model_validate(fewer.model_dump(exclude_unset=True))) as client,
         pytest.raises(RankingError, match=r"does not take this client's features.*no input `query_shop`") as caught,
     ):
         client.open_session(SESSION)
     assert caught.value.code == "FAILED_PRECONDITION"
 
-    retyped = features.model_dump()
+    retyped = features.model_dump(exclude_unset=True)
     retyped["user"] = {"age_group": {"kind": "numeric"}}
     del retyped["tables"]["age_group"]
     with (
@@ -188,6 +188,14 @@ def test_a_wrong_value_is_refused_before_anything_is_sent(server: ModelServer) -
         opened.score([{**PAGE[0], "price": None}])
     with pytest.raises(RequestError, match="no candidates"):
         opened.score([])
+
+
+def test_a_closed_client_says_so(server: ModelServer) -> None:
+    with ranker(server) as client:
+        opened = client.open_session(SESSION)
+    for call in (lambda: opened.score(PAGE), lambda: client.open_session(SESSION)):
+        with pytest.raises(RankingError, match="this SessionRanker is closed; open another"):
+            call()
 
 
 def test_a_model_that_is_not_there_is_named(server: ModelServer) -> None:

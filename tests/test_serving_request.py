@@ -99,7 +99,9 @@ def test_tensors_equal_those_of_tensorflow(prices: list[float], brand: str) -> N
         ({"rating": float("-inf")}, r"candidate 1: field `rating` must be finite, not -inf"),
         ({"price": "3"}, r"candidate 1: field `price` must be a number, not '3'"),
         ({"price": True}, r"candidate 1: field `price` must be a number, not True"),
+        ({"price": 10**400}, r"candidate 1: field `price` must be finite, not an integer that no float holds"),
         ({"item_id": 3}, r"candidate 1: field `item_id` must be a string, not 3"),
+        ({"brand": "\ud800"}, r"candidate 1: field `brand` must be Unicode text, not '\\ud800'"),
     ],
 )
 def test_a_wrong_candidate_is_named(changed: dict[str, Any], message: str) -> None:

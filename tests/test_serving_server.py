@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,6 +30,7 @@ from tensorflow_serving.apis import (
 from export.publish import export
 from model.run_directory import Run
 from pipeline.errors import InputError
+from serving.model_versions import ModelVersions
 from serving.protocol import signature_inputs
 from serving.server import ModelServer
 from tiny_data import random_raw_sessions, tiny_scenario
@@ -157,11 +160,54 @@ def test_a_tensor_that_does_not_fill_its_shape_is_refused(
     request.inputs["candidate_price"].tensor_content = b"\0" * 8
     assert refused(stub.Predict, request)[0] == "INVALID_ARGUMENT"
 
-    huge = request_of({name: values[:1] for name, values in tensors(run, "session_gate").items()}, "session_gate")
-    for tensor in huge.inputs.values():  # a few bytes that ask for gigabytes
-        tensor.tensor_shape.dim[0].size = 10**9
-    code, details = refused(stub.Predict, huge)
-    assert (code, "places of its shape" in details) == ("INVALID_ARGUMENT", True), details
+
+def one_value_each(inputs: dict[str, np.ndarray], signature: str, axis: str, size: int) -> predict_pb2.PredictRequest:
+    """One session, one value a tensor; `axis` of the shapes says `size`."""
+    request = request_of(
+        {name: values[:1, :1] if values.ndim > 1 else values[:1] for name, values in inputs.items()}, signature
+    )
+    for name, tensor in request.inputs.items():
+        if name.startswith({"T": "behavior_", "N": "candidate_"}[axis]) and len(tensor.tensor_shape.dim) == 2:
+            tensor.tensor_shape.dim[1].size = size
+    return request
+
+
+def test_a_few_bytes_cannot_ask_for_gigabytes(
+    run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    request = one_value_each(tensors(run, "session_gate"), "session_gate", "T", 30_000_000)
+    assert request.ByteSize() < 1000
+    code, details = refused(stub.Predict, request)
+    assert (code, "too large: B x T is 1 x 30,000,000, more than 1,048,576" in details) == ("INVALID_ARGUMENT", True), (
+        details
+    )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes taken by a refused request"
+
+    raw: dict[str, np.ndarray] = random_raw_sessions(run.scenario, batch=1, behaviors=1100, candidates=1000, seed=7)
+    raw["gate"] = np.zeros((1, 3), np.float32)
+    code, details = refused(stub.Predict, request_of(raw, "score_items"))  # each tensor is small, their product is not
+    assert (code, "too large: B x T x N is 1 x 1,100 x 1,000" in details) == ("INVALID_ARGUMENT", True), details
+
+
+def test_one_number_stands_for_all_but_strings_must_be_there(
+    run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    inputs = tensors(run, "session_gate")
+    inputs["behavior_price"][:] = 7
+    request = request_of(inputs, "session_gate")
+    expected = tf.make_ndarray(stub.Predict(request, timeout=10).outputs["gate"])
+    request.inputs["behavior_price"].tensor_content = b""
+    request.inputs["behavior_price"].float_val[:] = [7]
+    np.testing.assert_array_equal(tf.make_ndarray(stub.Predict(request, timeout=10).outputs["gate"]), expected)
+
+    request.inputs["behavior_price"].float_val[:] = [7, 7]
+    code, details = refused(stub.Predict, request)
+    assert (code, "input `behavior_price`: 2 values for 12 places" in details) == ("INVALID_ARGUMENT", True), details
+
+    request = one_value_each(tensors(run, "session_gate"), "session_gate", "T", 5)
+    code, details = refused(stub.Predict, request)
+    assert (code, "input `behavior_item_id`: 1 values for 5 places" in details) == ("INVALID_ARGUMENT", True), details
 
 
 def test_unknown_names_are_refused(run: Run, stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
@@ -272,24 +318,71 @@ def test_a_roll_out_keeps_the_version_before(model: Path, run: Run, tmp_path: Pa
         assert (answering(None), answering(3)) == (2, 3)
 
 
-SERVE = """
-import sys
-from pathlib import Path
-from serving.server import ModelServer
-with ModelServer(Path(sys.argv[1])) as server:
-    print(server.target, flush=True)
-    server.wait()
-print("stopped", flush=True)
-"""
+def test_a_version_that_is_still_being_copied_is_served_when_complete(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "awmoe"
+    shutil.copytree(model / "1", directory / "1")
+    versions = ModelVersions(directory)
+    with caplog.at_level(logging.WARNING, logger="serving"):
+        (directory / "2").mkdir()
+        shutil.copy(model / "1" / "saved_model.pb", directory / "2")
+        versions.refresh()
+        assert (versions.current.version, versions.failed) == (1, {}), "changed since the last look: it waits"
+        for _ in range(3):  # stands still, and lacks files
+            versions.refresh()
+        assert (versions.current.version, list(versions.failed)) == (1, [2])
+        assert len(caplog.messages) == 1, "a failure is logged once"
+        assert "version 2 is not served, version 1 is: " in caplog.text
+
+        shutil.copytree(model / "1", directory / "2", dirs_exist_ok=True)
+        versions.refresh()
+        versions.refresh()
+    assert (versions.current.version, versions.failed) == (2, {})
+    assert len(caplog.messages) == 1
 
 
-def test_sigterm_stops_the_server(model: Path) -> None:
-    command = [sys.executable, "-c", SERVE, str(model)]
+def test_a_broken_newest_version_at_start_up_leaves_the_one_below(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "awmoe"
+    shutil.copytree(model / "1", directory / "1")
+    (directory / "2").mkdir()
+    versions = ModelVersions(directory)
+    assert (versions.current.version, list(versions.failed)) == (1, [2])
+    versions.refresh()
+    assert len(caplog.messages) == 1
+    assert "version 2 is not served, version 1 is: " in caplog.text
+
+    shutil.copytree(model / "1", directory / "2", dirs_exist_ok=True)
+    versions.refresh()
+    versions.refresh()
+    assert versions.current.version == 2
+
+
+def test_the_model_has_the_name_of_the_directory_that_was_given(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model)
+    with ModelServer(Path()) as server:
+        assert server.model_name == "awmoe"
+
+
+def test_the_command_line_serves_a_link_by_its_name_until_sigterm(model: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "live").symlink_to(model)
+    command = [sys.executable, str(ROOT / "awmoe.py"), "serve", str(tmp_path / "live"), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        target = process.stdout.readline().strip()
-        with grpc.insecure_channel(target) as channel:
-            grpc.channel_ready_future(channel).result(timeout=10)
-        process.send_signal(signal.SIGTERM)
-        rest, errors = process.communicate(timeout=20)
-    assert (process.returncode, rest) == (0, "stopped\n"), errors
+        try:
+            assert process.stdout is not None
+            said, _, target = process.stdout.readline().strip().rpartition(" on ")
+            assert said == "serving live version 1"
+            with grpc.insecure_channel(target) as channel:
+                request = request_of(tensors(run, "session_gate"), "session_gate")
+                request.model_spec.name = "live"
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                assert stub.Predict(request, timeout=10, wait_for_ready=True).model_spec.name == "live"
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=20)
+            assert process.returncode == 0, errors
+        finally:
+            process.kill()
