@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from pipeline.errors import InputError
+
 if TYPE_CHECKING:
     from pipeline.config import Scenario
 
@@ -73,7 +75,8 @@ def preprocess(
 ) -> None:
     """Turn a raw log into TFRecords, one session a record, with a Beam job.
 
-    Anything else on the line goes to Beam, for instance --direct_num_workers=2.
+    Anything else on the line goes to Beam: --direct_num_workers=4 takes four processes, which
+    pays for logs that take minutes; other runners are named with --runner.
 
     \b
     Example:
@@ -133,6 +136,8 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
     from pipeline.progress import progress_bar
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
+    if output and not output.parent.is_dir():
+        raise InputError(f"{output}: there is no directory {output.parent}")
     prepared = PreparedData.open(data)
     with quiet_tensorflow():
         from rich.console import Console
@@ -191,7 +196,7 @@ def serve(model_directory: Path, host: str, port: int) -> None:
     with quiet_tensorflow():
         from serving.server import ModelServer
     with ModelServer(model_directory, host=host, port=port) as server:
-        click.echo(f"serving {model_directory.name} version {server.version} on {server.target}")
+        click.echo(f"serving {server.model_name} version {server.version} on {server.target}")
         server.wait()
 
 
@@ -238,7 +243,7 @@ def rank(
         from serving.errors import RankingError
         from serving.ranking import rank_session
         from serving.recorded_session import recorded_session
-    catalog = Catalog.open(data, scenario.features)
+    catalog = Catalog.open(data, scenario)
     labels = None
     if test_session is not None:
         recorded = recorded_session(prepared, scenario.features, test_session)
@@ -252,7 +257,7 @@ def rank(
             ranking = rank_session(ranker, catalog, session, candidates, labels)
     except RankingError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(json.dumps(ranking.as_dict()) if as_json else ranking.table(top))
+    click.echo(json.dumps(ranking.as_dict(), allow_nan=False) if as_json else ranking.table(top))
 
 
 @cli.command()
@@ -275,8 +280,6 @@ def demo(output: Path, users: int, epochs: int | None, seed: int, as_json: bool,
 
 
 def _json(file: IO[str]) -> Any:
-    from pipeline.errors import InputError
-
     try:
         return json.load(file)
     except ValueError as error:
@@ -291,8 +294,6 @@ def _scenario(config: Path, overrides: tuple[str, ...]) -> Scenario:
 
 def main() -> None:
     """The `awmoe` command."""
-    from pipeline.errors import InputError
-
     try:
         cli()
     except InputError as error:

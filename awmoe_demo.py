@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from serving.recorded_session import RecordedSession
 
 CONFIG = Path(__file__).parent / "configs" / "search.yaml"
-#: Written last; marks a directory that the demo made and may replace.
 RESULT = "result.json"
+#: Written first; only a directory with it may be replaced.
+MARKER = ".awmoe-demo"
 #: In the order of the result.
 RANKINGS = ("model", "popularity", "oracle")
 #: Sessions looked through for the two users who are shown.
@@ -57,13 +58,15 @@ def run_demo(
         The result: `auc`, `popularity_auc`, `oracle_auc`, `seconds`, `model_dir`.
 
     Raises:
-        InputError: `output` holds something that no demo wrote.
+        InputError: `output` holds something, and no demo made it or `overwrite` is not set.
     """
     started = time.monotonic()
     # stdout belongs to the JSON line, if asked for
     console = Console(stderr=as_json, highlight=False)
     log, prepared, run_directory, models = (output / name for name in ("log", "prepared", "run", "models"))
     _clear(output, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).touch()
     scenario = load_scenario(CONFIG, [f"training.epochs={epochs}"] if epochs else [])
 
     with _step(console, "simulate a search log", f"awmoe simulate --output {log} --users {users} --seed {seed}"):
@@ -119,7 +122,7 @@ def run_demo(
         from serving.ranking import rank_session
         from serving.server import ModelServer
 
-        catalog = Catalog.open(prepared, scenario.features)
+        catalog = Catalog.open(prepared, scenario)
         shown = _two_users(data, scenario)
         rankings = []
         with ModelServer(model) as server, SessionRanker(server.target, scenario.features, timeout=30) as ranker:
@@ -166,9 +169,8 @@ def _clear(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(f"{output}: is not empty; name a new directory, or replace an earlier demo with --overwrite")
-    allowed = {"log", "prepared", "run", "run-raw-gate", "models", RESULT}
-    if foreign := sorted(path.name for path in output.iterdir() if path.name not in allowed):
-        raise InputError(f"{output}: holds `{foreign[0]}`, which no demo wrote; name another directory")
+    if not (output / MARKER).exists():
+        raise InputError(f"{output}: is not empty and no demo made it; name another directory")
     shutil.rmtree(output)
 
 

@@ -16,7 +16,9 @@ setup(
         "tensorflow-serving-api==2.19.*",
         "apache-beam==2.77.*",
         "tfx-bsl==1.21.*",
+        "tensorflow-metadata",
         "click",
+        "grpcio",
         "numpy",
         "pandas",
         "pyarrow",
@@ -24,6 +26,7 @@ setup(
         "pyyaml",
         "rich",
         "scikit-learn",
+        "scipy",
     ],
     entry_points={"console_scripts": ["awmoe=awmoe:main"]},
 )
