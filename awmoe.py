@@ -92,6 +92,12 @@ def preprocess(
         manifest = run(scenario, source, output, pipeline_args=beam_arguments, overwrite=overwrite)
     for part, numbers in manifest["parts"].items():
         click.echo(f"{part:<11} {numbers['sessions']:>9,} sessions {numbers['candidates']:>11,} candidates")
+    from pipeline.prepared_data import PreparedData
+
+    assets = PreparedData.open(output).assets(scenario.features)
+    for table, columns in assets.tables_without_values(scenario.features):
+        why = f"the training part has no value of {columns}, or none often enough"
+        click.echo(f"warning: table `{table}` is empty: {why}", err=True)
     click.echo(f"written: {output}")
 
 
@@ -210,6 +216,7 @@ def serve(model_directory: Path, host: str, port: int) -> None:
 @click.option("--test-session", type=click.IntRange(0), help="Or: rank the test session with this number.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds for each call.")
+@click.option("--wait", default=0.0, help="Wait this many seconds for a server that is still starting.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line instead of a table.")
 def rank(
     server: str,
@@ -219,6 +226,7 @@ def rank(
     test_session: int | None,
     top: int,
     timeout: float,
+    wait: float,
     as_json: bool,
 ) -> None:
     """Rank one session's candidates with a running server.
@@ -254,6 +262,8 @@ def rank(
         with SessionRanker(
             server, scenario.features, model=model or scenario.export.model_name, timeout=timeout
         ) as ranker:
+            if wait:
+                ranker.wait_until_ready(wait)
             ranking = rank_session(ranker, catalog, session, candidates, labels)
     except RankingError as error:
         raise click.ClickException(str(error)) from None

@@ -154,7 +154,7 @@ def run_demo(
     old = shown[0][1]
     for command in (
         f"awmoe serve {model} --port 8500 &",
-        f"awmoe rank --data {prepared} --test-session {old}",
+        f"awmoe rank --data {prepared} --test-session {old} --wait 60",
         f"awmoe evaluate {run_directory} --data {prepared} --truth {log / TRUTH}",
         f"awmoe train {_shown(CONFIG)} --data {prepared} --output {output / 'run-raw-gate'} --set model.gate.form=raw",
     ):

@@ -82,6 +82,19 @@ class SessionRanker:
         )
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
+    def wait_until_ready(self, seconds: float) -> None:
+        """Waits until the server can be reached, for instance while it loads its model.
+
+        Raises:
+            RankingError: it cannot within `seconds`.
+        """
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            raise RankingError(
+                "UNAVAILABLE", f"{self.target}: not reached within {seconds:g} s; {_REMEDIES['UNAVAILABLE']}"
+            ) from None
+
     def open_session(self, session: Session) -> OpenSession:
         """Computes the session's gate, once for all its pages.
 

@@ -153,6 +153,17 @@ def test_a_mistake_ends_with_one_clear_line_and_nothing_written(
     assert not (tmp_path / "out").exists(), f"half-written: {sorted((tmp_path / 'out').rglob('*'))}"
 
 
+def test_a_column_that_no_row_has_is_warned_of(job: Path, tmp_path: Path) -> None:
+    arguments = ("--input", job / "log", "--output", tmp_path / "out", "--set", "features.item.shop.column=store")
+    run = awmoe("preprocess", CONFIG, *arguments)
+    assert "warning: table `shop` is empty: the training part has no value of `store`" in run.stderr
+
+
+def test_rank_waits_for_a_server_no_longer_than_it_is_told(job: Path) -> None:
+    arguments = ("--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--wait", "0.5")
+    assert "not reached within 0.5 s" in awmoe("rank", *arguments, code=1).stderr
+
+
 def test_rank_without_a_server_says_so(job: Path) -> None:
     run = awmoe(
         *("rank", "--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--timeout", "1"),
