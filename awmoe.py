@@ -68,36 +68,65 @@ def simulate(output: Path, users: int, items: int, days: int, seed: int, file_fo
 @click.option("--input", "source", required=True, help="Directory of the raw log.")
 @click.option("--output", required=True, help="Directory for records, vocabularies and manifest.")
 @SET
+@click.option(
+    "--date-range",
+    metavar="FIRST:LAST",
+    help="Sessions of these days (UTC, both included). In an output that holds data they are added or redone.",
+)
+@click.option(
+    "--vocabularies-from",
+    metavar="DIRECTORY",
+    help="Keep the vocabularies and statistics of earlier prepared data, or of a run.",
+)
 @OVERWRITE
 @click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
 def preprocess(
-    config: Path, source: str, output: str, overrides: tuple[str, ...], overwrite: bool, beam_arguments: tuple[str, ...]
+    config: Path,
+    source: str,
+    output: str,
+    overrides: tuple[str, ...],
+    date_range: str | None,
+    vocabularies_from: str | None,
+    overwrite: bool,
+    beam_arguments: tuple[str, ...],
 ) -> None:
     """Turn a raw log into TFRecords, one session a record, with a Beam job.
 
+    Input and output are local, or on any file system that Beam knows (gs://, s3://, hdfs://).
     Anything else on the line goes to Beam: --direct_num_workers=4 takes four processes, which
-    pays for logs that take minutes; other runners are named with --runner.
+    pays for logs that take minutes; other runners are named with --runner (docs/runners.md).
 
     \b
     Example:
       awmoe preprocess configs/search.yaml --input data/log --output data/prepared
+      awmoe preprocess configs/search.yaml --input data/log --output data/prepared --date-range 2024-03-15
     """
     scenario = _scenario(config, overrides)
+    from pipeline.days import DateRange
     from pipeline.progress import progress_bar
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
+    days = DateRange.parse(date_range) if date_range else None
     with quiet_tensorflow():
+        from rich.console import Console
+
+        from pipeline.balance import balance_table
         from pipeline.run import preprocess as run
     with progress_bar("preprocessing"):
-        manifest = run(scenario, source, output, pipeline_args=beam_arguments, overwrite=overwrite)
+        manifest = run(
+            scenario,
+            source,
+            output,
+            pipeline_args=beam_arguments,
+            overwrite=overwrite,
+            days=days,
+            vocabularies_from=vocabularies_from,
+        )
+    Console().print(balance_table(manifest["runs"][-1]["balance"]))
     for part, numbers in manifest["parts"].items():
         click.echo(f"{part:<11} {numbers['sessions']:>9,} sessions {numbers['candidates']:>11,} candidates")
-    from pipeline.prepared_data import PreparedData
-
-    assets = PreparedData.open(output).assets(scenario.features)
-    for table, columns in assets.tables_without_values(scenario.features):
-        why = f"the training part has no value of {columns}, or none often enough"
-        click.echo(f"warning: table `{table}` is empty: {why}", err=True)
+    for warning in manifest["runs"][-1]["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"written: {output}")
 
 
@@ -240,18 +269,18 @@ def rank(
     if (session_file is None) == (test_session is None):
         raise click.UsageError("give either --session FILE or --test-session NUMBER")
     from pipeline.config import load_scenario
-    from pipeline.prepared_data import SCENARIO, PreparedData
+    from pipeline.prepared_data import PreparedData
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     prepared = PreparedData.open(data)
-    scenario = load_scenario(data / SCENARIO)
+    scenario = load_scenario(prepared.scenario_path)
     with quiet_tensorflow():
         from serving.catalog import Catalog
         from serving.client import SessionRanker
         from serving.errors import RankingError
         from serving.ranking import rank_session
         from serving.recorded_session import recorded_session
-    catalog = Catalog.open(data, scenario)
+    catalog = Catalog.open(prepared.serving, scenario)
     labels = None
     if test_session is not None:
         recorded = recorded_session(prepared, scenario.features, test_session)

@@ -122,7 +122,7 @@ def run_demo(
         from serving.ranking import rank_session
         from serving.server import ModelServer
 
-        catalog = Catalog.open(prepared, scenario)
+        catalog = Catalog.open(data.serving, scenario)
         shown = _two_users(data, scenario)
         rankings = []
         with ModelServer(model) as server, SessionRanker(server.target, scenario.features, timeout=30) as ranker:

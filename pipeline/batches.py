@@ -16,13 +16,12 @@ class RecordBatchCoder(beam.coders.Coder):
     def encode(self, value: pa.RecordBatch) -> bytes:
         """The batch as an IPC stream."""
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, value.schema) as writer:
-            writer.write_batch(value)
+        write_batch(value, sink)
         return sink.getvalue().to_pybytes()
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
         """The batch of an IPC stream; its buffers stay in `encoded`."""
-        return pa.ipc.open_stream(encoded).read_next_batch()
+        return read_batch(encoded)
 
     def is_deterministic(self) -> bool:
         """One batch has one encoding."""
@@ -61,6 +60,17 @@ class GatherBatches(beam.PTransform):
             | "Gather"
             >> beam.MapTuple(lambda _, parts: function(concat_batches(parts, schema))).with_output_types(pa.RecordBatch)
         )
+
+
+def write_batch(batch: pa.RecordBatch, sink: pa.NativeFile) -> None:
+    """Appends the batch to a stream of bytes."""
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def read_batch(source: bytes | pa.NativeFile) -> pa.RecordBatch:
+    """The batch that was written at the source's place; without a copy where the source allows it."""
+    return pa.ipc.open_stream(source).read_next_batch()
 
 
 def concat_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

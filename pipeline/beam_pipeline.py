@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, SwitchingDirectRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.errors import InputError
 
@@ -34,6 +36,11 @@ def beam_pipeline(arguments: Sequence[str]) -> beam.Pipeline:
         return beam.Pipeline(options=options)
     except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"--runner {standard.runner}: Beam says: {' '.join(str(error).split())}") from None
+
+
+def shuffles_in_memory(pipeline: beam.Pipeline) -> bool:
+    """Whether the runner is one of Beam's local ones: their workers share this machine's disk, and do not use it."""
+    return isinstance(pipeline.runner, FnApiRunner | SwitchingDirectRunner | BundleBasedDirectRunner)
 
 
 def _refuse_unknown(arguments: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ key and what is allowed.
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipeline.errors import InputError
 from pipeline.features import Categorical, Features, MultiCategorical, Numeric, Section
 
+#: Of users: enough for the cores of a small machine.
+FEWEST_SHARDS = 4
 #: Units of hidden layers, the first first.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 FEATURE_KINDS: dict[str, type[BaseModel]] = {
@@ -39,18 +42,39 @@ class Split(Section):
     """Which sessions train, validate and test.
 
     by `time`: the earliest sessions train, the latest test; boundaries fall on full
-    hours. by `user`: a keyed hash of the user decides. The rest is the test part.
+    hours, or where `validation_start` and `test_start` say. by `user`: a keyed hash of the
+    user decides. The rest is the test part.
     """
 
     by: Literal["time", "user"] = "time"
     train: float = Field(0.8, gt=0, lt=1)
     validation: float = Field(0.1, ge=0, lt=1)
+    validation_start: datetime.date | None = Field(
+        None, description="first day (UTC) of validation; default test_start"
+    )
+    test_start: datetime.date | None = Field(None, description="first day (UTC) of the test part, in place of shares")
 
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> Split:
         if self.train + self.validation >= 1:
             raise ValueError(f"train + validation is {self.train + self.validation:g}; leave some for the test part")
+        if self.test_start is None:
+            if self.validation_start is not None:
+                raise ValueError("`validation_start` goes with `test_start`; give both")
+            return self
+        if self.by != "time" or self.model_fields_set & {"train", "validation"}:
+            raise ValueError("`test_start` splits by time in place of shares; leave out `train` and `validation`")
+        if self.validation_start is not None and self.validation_start > self.test_start:
+            raise ValueError(f"`validation_start` ({self.validation_start}) is after `test_start` ({self.test_start})")
         return self
+
+    @property
+    def fixed_boundaries(self) -> tuple[int, int] | None:
+        """When validation and test begin, in seconds, where the days are given."""
+        if self.test_start is None:
+            return None
+        days = [day - datetime.date(1970, 1, 1) for day in (self.validation_start or self.test_start, self.test_start)]
+        return int(days[0].total_seconds()), int(days[1].total_seconds())
 
 
 class Pipeline(Section):
@@ -66,7 +90,17 @@ class Pipeline(Section):
     shown_negatives: int = Field(10, ge=1, description="amazon_search: candidates beside the bought item")
     max_reject_share: float = Field(0.01, ge=0, le=1, description="rejected share of a table that fails the run")
     seed: int = Field(17, description="key of every hash that samples")
-    shards: int = Field(16, ge=1, description="user shards of the join, and files of each part")
+    shards: int | None = Field(
+        None, ge=1, description="user shards of the join; default: one for each 32 MiB of the log, at least 4"
+    )
+    partition_by: Literal["day", "none"] = Field(
+        "day", description="day: records by the day (UTC) of their session, which can be added or redone alone"
+    )
+
+    @property
+    def join_shards(self) -> int:
+        """`shards`, which the job sets by the size of the log where the scenario leaves it open."""
+        return self.shards or FEWEST_SHARDS
 
 
 class Gate(Section):
@@ -212,16 +246,25 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> Scenario:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such scenario file; the examples are under configs/") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return parse_scenario_text(text, str(path), overrides)
+
+
+def parse_scenario_text(text: str, origin: str, overrides: Iterable[str] = ()) -> Scenario:
+    """Validates a scenario given as YAML; `origin` names it in errors."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: must be a mapping with `name` and `features`, not {type(raw).__name__}")
+        raise InputError(f"{origin}: must be a mapping with `name` and `features`, not {type(raw).__name__}")
     for override in overrides:
         _override(raw, override)
-    return parse_scenario(raw, str(path))
+    return parse_scenario(raw, origin)
 
 
 def parse_scenario(raw: dict[str, Any], origin: str) -> Scenario:

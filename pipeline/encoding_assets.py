@@ -81,12 +81,6 @@ class EncodingAssets:
             return []
         return self.vocabularies[table].read_text(encoding="utf-8").split("\n")[:-1]
 
-    def tables_without_values(self, features: Features) -> list[tuple[str, str]]:
-        """Tables whose vocabulary is empty, with the raw columns they are of: most likely a misspelt column."""
-        empty = [table for table in self.vocabularies if not self.vocabulary(table)]
-        columns = {table: sorted({f"`{f.column}`" for f in features.encoded if f.table == table}) for table in empty}
-        return [(table, ", ".join(names)) for table, names in columns.items()]
-
     def copy_to(self, directory: str | Path) -> None:
         """Writes the same assets under another directory, so that it stands alone."""
         target = Path(directory)

@@ -1,11 +1,13 @@
 """The pipeline's output directory, as its readers see it.
 
-manifest.json              written last: a directory without it is not complete
-scenario.yaml              the scenario that made it
-train|validation|test|new_items/*.tfrecord.gz    one tf.Example a session
-vocabularies/, statistics.json, schema.pbtxt
-serving/items.parquet, as_of_<entity>.parquet, co_purchases.parquet
-rejects/<table>.jsonl     what was left out, with its reason
+manifest.json              written last: says which files are the data; a directory without it is not complete
+revision-00001/            what one run of the job wrote; a run that adds days makes another
+  train|validation|test|new_items/<day>/*.tfrecord.gz    one tf.Example a session; day is `all` if not partitioned
+  counts/<part>/<day>.parquet     how often each value of each column occurs
+  scenario.yaml            the scenario of that run
+  vocabularies/, statistics.json, schema.pbtxt, data_statistics.pbtxt     of all days that the manifest names
+  serving/items.parquet, as_of_<entity>.parquet, co_purchases.parquet    as of the end of that run's log
+  rejects/<table>-*.jsonl  what was left out, with its reason
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from pipeline.errors import InputError
 from pipeline.features import Features
 
 MANIFEST = "manifest.json"
+#: Of the manifest; a directory of another one is not read.
+FORMAT = 2
 SCENARIO = "scenario.yaml"
 SERVING = "serving"
 #: `new_items`: test sessions whose bought item had no earlier event, reported apart.
@@ -44,15 +48,28 @@ class PreparedData:
         """
         directory = Path(directory)
         try:
-            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+            text = (directory / MANIFEST).read_text(encoding="utf-8")
         except FileNotFoundError:
             what = "its preprocessing did not finish (no manifest)" if directory.exists() else "no such directory"
             raise InputError(f"{directory}: {what}; run `awmoe preprocess --output {directory}`") from None
         except ValueError as error:
             raise InputError(f"{directory / MANIFEST}: is damaged ({error}); preprocess again") from None
-        if not isinstance(manifest, dict) or not set(PARTS) <= set(manifest.get("parts", ())):
-            raise InputError(f"{directory / MANIFEST}: does not list its parts; preprocess again")
-        return cls(directory, manifest)
+        return cls(directory, parse_manifest(text, str(directory / MANIFEST)))
+
+    @property
+    def latest(self) -> Path:
+        """What the last run wrote: scenario, vocabularies, statistics, schema."""
+        return self.directory / str(self.manifest["latest"])
+
+    @property
+    def scenario_path(self) -> Path:
+        """The scenario of the last run."""
+        return self.latest / SCENARIO
+
+    @property
+    def serving(self) -> Path:
+        """The serving tables, of the run whose log went furthest."""
+        return self.directory / str(self.manifest["serving"]) / SERVING
 
     def check_features(self, scenario: Scenario) -> None:
         """Checks that the data was made with the scenario's features and label.
@@ -62,22 +79,21 @@ class PreparedData:
         Raises:
             InputError: something else differs; names the first key.
         """
-        path = self.directory / SCENARIO
-        made, wanted = (_written(s) for s in (load_scenario(path), scenario))
-        for key in sorted(made.keys() | wanted.keys()):
-            if made.get(key) != wanted.get(key):
-                raise InputError(
-                    f"{self.directory}: was made with `{key}: {made.get(key)}` and the scenario says "
-                    f"`{wanted.get(key)}`; preprocess again, or use the scenario that made it ({path})"
-                )
+        if difference := written_otherwise(load_scenario(self.scenario_path), scenario):
+            raise InputError(
+                f"{self.directory}: was made with {difference}; preprocess again, or use the scenario that made it "
+                f"({self.scenario_path})"
+            )
 
     def files(self, part: Part) -> list[str]:
-        """The TFRecord files of a part, sorted; each is checked to be there.
+        """The TFRecord files of a part, by day; each is checked to be there.
 
         Raises:
             InputError: a file that the manifest names is gone.
         """
-        paths = [self.directory / name for name in self.manifest["parts"][part]["files"]]
+        paths = [
+            self.directory / name for day in self.manifest["parts"][part]["days"].values() for name in day["files"]
+        ]
         for path in paths:
             if not path.exists():
                 raise InputError(f"{path}: named by {MANIFEST} and not there; preprocess again")
@@ -89,7 +105,33 @@ class PreparedData:
 
     def assets(self, features: Features) -> EncodingAssets:
         """Vocabularies and statistics."""
-        return EncodingAssets.load(self.directory, features)
+        return EncodingAssets.load(self.latest, features)
+
+
+def parse_manifest(text: str | bytes, origin: str) -> dict[str, Any]:
+    """The manifest of that text; `origin` names it in errors.
+
+    Raises:
+        InputError: it is no manifest, or of an output that another version of this package wrote.
+    """
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{origin}: is damaged ({error}); preprocess again") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(f"{origin}: is not of format {FORMAT}; preprocess again, into another directory")
+    if not set(PARTS) <= set(manifest.get("parts", ())):
+        raise InputError(f"{origin}: does not list its parts; preprocess again")
+    return manifest
+
+
+def written_otherwise(made: Scenario, wanted: Scenario) -> str:
+    """The first key of the features or the label in which two scenarios' records differ; empty where none does."""
+    old, new = _written(made), _written(wanted)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            return f"`{key}: {old.get(key)}` and the scenario says `{new.get(key)}`"
+    return ""
 
 
 def _written(scenario: Scenario) -> dict[str, Any]:

@@ -1,57 +1,40 @@
-"""The Beam job: a raw log in, a directory of prepared data out (`pipeline/prepared_data.py` shows it).
-
-Reads and writes are here; the steps between are transforms of `pipeline/steps`.
-"""
+"""Runs the job: a raw log in, a directory of prepared data out (`pipeline/prepared_data.py` shows it)."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.parquet as pq
-from apache_beam.pvalue import AsList, AsSingleton
 from google.protobuf import text_format
 
-from pipeline.as_of import entity_features
-from pipeline.batches import GatherBatches
-from pipeline.beam_pipeline import beam_pipeline
-from pipeline.co_purchases import PAIRS_SCHEMA
-from pipeline.config import Scenario, dump_scenario
-from pipeline.counters import count, read_counters
+from pipeline.balance import balance, why_unbalanced
+from pipeline.beam_pipeline import beam_pipeline, shuffles_in_memory
+from pipeline.column_counts import add_up_counts, unpack_counts
+from pipeline.config import FEWEST_SHARDS, Scenario, dump_scenario
+from pipeline.copy_encoding_assets import copy_encoding_assets
+from pipeline.counters import read_counters
+from pipeline.days import DateRange
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, dump_statistics
 from pipeline.errors import InputError
-from pipeline.features import USER_ENTITY, Features, Numeric
-from pipeline.item_index import ItemIndex
-from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING
-from pipeline.raw_tables import RawTables, Reject
+from pipeline.features import Features
+from pipeline.folder import Folder
+from pipeline.job import TIMES, Job, build_job
+from pipeline.output import Output
+from pipeline.prepared_data import FORMAT, SCENARIO
+from pipeline.raw_tables import RawTables
 from pipeline.records import record_schema
-from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
-from pipeline.sessions import users_at_end_schema
-from pipeline.steps.answer_as_of import AnswerAsOf
-from pipeline.steps.count_values import CountValues
-from pipeline.steps.find_split import FindBoundaries, FindLogEnd
-from pipeline.steps.index_items import IndexItems, entity_columns
-from pipeline.steps.join_by_user import JoinByUser
-from pipeline.steps.make_records import MakeRecords
-from pipeline.steps.resolve_items import ResolveItems
-from pipeline.steps.unique_sessions import UniqueSessions
-from pipeline.value_counts import numeric_statistics, vocabulary
+from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
-from pipeline.write_records import WriteRecords
 
-REJECTS = "rejects"
-#: Carries times from the job to the manifest.
-_TIMES = ".times.json"
 SCHEMA = "schema.pbtxt"
+#: Bytes of the raw log for one shard of users: a few hundred MB in a worker's memory.
+_SHARD_BYTES = 32 * 2**20
 
 
 def preprocess(
@@ -61,11 +44,13 @@ def preprocess(
     *,
     pipeline_args: Sequence[str] = (),
     overwrite: bool = False,
+    days: DateRange | None = None,
+    vocabularies_from: str | None = None,
 ) -> dict[str, Any]:
     """Turns a raw log into prepared data.
 
-    The output directory appears only when it is complete. A run that fails by what is in the
-    log leaves its rejects: in `output`, or beside it where `output` holds prepared data.
+    Input and output are paths on any file system that Beam knows. Readers see the output once
+    it is complete. A run that fails by what is in the log leaves its rejects.
 
     Args:
         scenario: what to build, and which source reads `input_path`.
@@ -73,6 +58,10 @@ def preprocess(
         output: the directory to make.
         pipeline_args: Beam options; without a `--runner` the job runs in this process.
         overwrite: replace prepared data that is already there.
+        days: make records of the sessions of these days; in an output that holds prepared data
+            they are added or redone, and other days stay as they are.
+        vocabularies_from: prepared data or a run directory whose vocabularies and statistics
+            are taken; default: those of all training days of the output.
 
     Returns:
         The manifest.
@@ -80,33 +69,88 @@ def preprocess(
     Raises:
         InputError: the input cannot be used, or `output` is taken; one clear line.
     """
-    target = Path(output).resolve()
-    staging = _make_staging(target, overwrite)
+    if days is not None and scenario.pipeline.partition_by == "none":
+        raise InputError("--date-range: needs records by day; set pipeline.partition_by to `day`")
+    place = Output.open(output, scenario, overwrite=overwrite, days=days)
+    published = False
     try:
-        counters = _run_job(scenario, input_path, staging, pipeline_args)
-        if reason := why_unusable(scenario, counters):
-            raise InputError(f"{input_path}: {reason}{_keep_rejects(staging, target)}")
-        manifest = _complete(scenario, staging, counters)
-        _publish(staging, target)
+        if vocabularies_from is not None:
+            copy_encoding_assets(vocabularies_from, place.target, scenario.features)
+        sized = _with_shards(scenario, input_path)
+        counters = _run_job(sized, input_path, place, days, pipeline_args)
+        rows, parts = balance(counters), place.parts(days)
+        if reason := why_unusable(scenario, counters, parts, frozen=vocabularies_from is not None):
+            rejects = place.discard()
+            raise InputError(f"{input_path}: {reason}{f'; the rejected rows are in {rejects}' if rejects else ''}")
+        written = sum(
+            day["sessions"]
+            for part in parts.values()
+            for day in part["days"].values()
+            if day["counts"].startswith(place.revision)
+        )
+        if reason := why_unbalanced(rows, written):
+            raise InputError(f"{input_path}: the counters do not add up, nothing is published: {reason}; run again")
+        run = {
+            "revision": place.revision,
+            "input": input_path,
+            "date_range": str(days) if days else None,
+            "shards": sized.pipeline.join_shards,
+            "balance": rows,
+            "counters": counters,
+        }
+        manifest = _complete(scenario, place, parts, run, frozen=vocabularies_from is not None)
+        place.publish(manifest)
+        published = True
         return manifest
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if not published:
+            place.discard()
 
 
-def _run_job(scenario: Scenario, input_path: str, directory: Path, pipeline_args: Sequence[str]) -> dict[str, int]:
+def _with_shards(scenario: Scenario, input_path: str) -> Scenario:
+    """The scenario with a number of shards, by the size of the log's files where it leaves that open."""
+    if scenario.pipeline.shards is not None:
+        return scenario
+    shards = max(FEWEST_SHARDS, -(-Folder.at(input_path).size() // _SHARD_BYTES))
+    return scenario.model_copy(update={"pipeline": scenario.pipeline.model_copy(update={"shards": shards})})
+
+
+def _run_job(
+    scenario: Scenario, input_path: str, place: Output, days: DateRange | None, pipeline_args: Sequence[str]
+) -> dict[str, int]:
     _quiet_beam()
     pipeline = beam_pipeline(pipeline_args)
-    _build(pipeline, scenario, _source(scenario)(pipeline, input_path, scenario), directory)
-    try:
-        result = pipeline.run()
-        result.wait_until_finish()
-    except Exception as error:
-        # A worker's exception comes back with the step's name behind its message, or as the text of a traceback.
-        told = re.findall(r"pipeline\.errors\.InputError: (.*)", str(error))
-        if not told and not isinstance(error, InputError):
-            raise
-        raise InputError(re.sub(r" \[while running.*", "", (told or [str(error)])[-1], flags=re.DOTALL)) from None
+    boundaries = scenario.pipeline.split.fixed_boundaries
+    if boundaries is None and place.manifest is not None:
+        split = place.manifest["split"]  # days that are added must not move the parts of those that stay
+        boundaries = (split["validation_start"], split["test_start"])
+    raw = _source(scenario)(pipeline, input_path, scenario)
+    with _spill(place, needed=shuffles_in_memory(pipeline)) as spill:
+        build_job(pipeline, scenario, raw, Job(place.target, days, boundaries, spill))
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except Exception as error:
+            # A worker's exception comes back with the step's name behind its message, or as the text of a traceback.
+            told = re.findall(r"pipeline\.errors\.InputError: (.*)", str(error))
+            if not told and not isinstance(error, InputError):
+                raise
+            raise InputError(re.sub(r" \[while running.*", "", (told or [str(error)])[-1], flags=re.DOTALL)) from None
     return read_counters(result)
+
+
+@contextlib.contextmanager
+def _spill(place: Output, *, needed: bool) -> Iterator[str | None]:
+    """A directory for what waits for its group, beside the output where that is local: there is room for it."""
+    if not needed:
+        yield None
+        return
+    beside = None
+    if place.target.is_local:
+        beside = place.target.path
+        place.target.make()
+    with tempfile.TemporaryDirectory(prefix=".spill-", dir=beside, ignore_cleanup_errors=True) as directory:
+        yield directory
 
 
 def _quiet_beam() -> None:
@@ -132,168 +176,40 @@ def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario], RawT
     return read_amazon if scenario.pipeline.source == "amazon" else read_amazon_search
 
 
-def _build(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, directory: Path) -> None:
-    """Composes the job: resolve items, join by user, answer as-of numbers, make records, count values."""
-    features = scenario.features
-    items = AsSingleton(raw.items | "IndexItems" >> IndexItems(scenario))
-    events = raw.events | "ResolveEvents" >> ResolveItems("events", items)
-    resolved = raw.sessions | "ResolveSessions" >> ResolveItems("sessions", items)
-    sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario)
-    boundaries = sessions | "FindBoundaries" >> FindBoundaries(scenario.pipeline.split)
-    log_end = AsSingleton((events.kept, sessions) | "BothInTime" >> beam.Flatten() | "FindLogEnd" >> FindLogEnd())
-
-    tables = {"events": events.kept, "sessions": sessions, "users": raw.users}
-    joined = tables | "JoinByUser" >> JoinByUser(scenario, items, AsSingleton(boundaries), log_end)
-    as_of = (joined.sessions, events.kept) | "AnswerAsOf" >> AnswerAsOf(scenario, items, log_end)
-    pairs = AsSingleton(joined.pairs | "GatherPairs" >> GatherBatches(PAIRS_SCHEMA, lambda batch: batch))
-    records = (joined.sessions, as_of.answers) | "MakeRecords" >> MakeRecords(scenario, items, pairs)
-    values = (
-        records
-        | "TakeTraining" >> beam.Filter(lambda element: element[0][0] == "train")
-        | "DropKeys" >> beam.Values()
-        | "CountValues" >> CountValues(scenario)
-    )
-    rejects = (raw.rejects, events.rejects, resolved.rejects, joined.rejects) | "AllRejects" >> beam.Flatten()
-
-    _ = records | "WriteRecords" >> beam.ParDo(WriteRecords(directory, features, scenario.pipeline.shards))
-    _ = (
-        rejects
-        | "KeyByTable" >> beam.Map(lambda reject: (reject.table, reject))
-        | "GroupByTable" >> beam.GroupByKey()
-        | "WriteRejects" >> beam.Map(_write_rejects, directory / REJECTS)
-    )
-    once = pipeline | "Once" >> beam.Create([directory])
-    _ = once | "WriteAssets" >> beam.Map(_write_assets, features, AsList(values))
-    _ = once | "WriteItems" >> beam.Map(_write_items, features, items)
-    _ = once | "WriteAsOf" >> beam.Map(_write_as_of, features, items, AsList(as_of.at_end), AsList(joined.users))
-    _ = once | "WriteCoPurchases" >> beam.Map(_write_co_purchases, features, items, pairs)
-    _ = once | "WriteTimes" >> beam.Map(_write_times, AsSingleton(boundaries), log_end)
-
-
-def _write_rejects(group: tuple[str, Iterable[Reject]], directory: Path) -> None:
-    table, rejects = group
-    directory.mkdir(exist_ok=True)
-    with (directory / f"{table}.jsonl").open("w", encoding="utf-8") as file:
-        for reject in sorted(rejects, key=lambda r: (r.file, r.reason, r.line)):
-            count(f"rejected/{table}/{reject.reason}", 1)
-            file.write(json.dumps(asdict(reject)) + "\n")
-
-
-def _write_assets(directory: Path, features: Features, counts: list[tuple[str, pa.RecordBatch]]) -> None:
-    """Vocabularies and statistics; without training records they are empty."""
-    of = dict(counts)
-    nothing = pa.RecordBatch.from_pydict({"value": pa.array([], pa.float64()), "count": pa.array([], pa.int64())})
-    (directory / VOCABULARIES).mkdir()
-    for name, table in features.tables.items():
-        if table.hash_buckets is None:
-            values = vocabulary(of.get(name, nothing), table)
-            text = "".join(f"{value}\n" for value in values)
-            (directory / VOCABULARIES / f"{name}.txt").write_text(text, encoding="utf-8")
-    statistics = {
-        feature.statistic: numeric_statistics(of.get(feature.statistic, nothing), feature.declaration)
-        for feature in features.encoded
-        if isinstance(feature.declaration, Numeric)
+def _complete(
+    scenario: Scenario, place: Output, parts: dict[str, dict[str, Any]], run: dict[str, Any], *, frozen: bool
+) -> dict[str, Any]:
+    """Writes what is of all days, and gives the manifest."""
+    target, features, old = place.target, scenario.features, place.manifest
+    counts = {
+        part: unpack_counts(add_up_counts(place.counts(day["counts"]) for day in described["days"].values()))
+        for part, described in parts.items()
     }
-    (directory / STATISTICS).write_text(dump_statistics(statistics), encoding="utf-8")
-
-
-def _write_items(directory: Path, features: Features, items: pa.RecordBatch) -> None:
-    _write_serving(directory, "items", items_table(features, ItemIndex(items)))
-
-
-def _write_as_of(
-    directory: Path,
-    features: Features,
-    items: pa.RecordBatch,
-    at_end: list[tuple[str, pa.RecordBatch]],
-    users: list[pa.RecordBatch],
-) -> None:
-    for entity, column in entity_columns(features).items():
-        batches = [batch for name, batch in at_end if name == entity]
-        names = ItemIndex(items).entities(column)
-        _write_serving(directory, f"as_of_{entity}", as_of_table(features, entity, names, batches))
-    if USER_ENTITY in entity_features(features.as_of):
-        table = pa.Table.from_batches(users, users_at_end_schema(features))
-        _write_serving(directory, f"as_of_{USER_ENTITY}", table.sort_by("user_id"))
-
-
-def _write_co_purchases(directory: Path, features: Features, items: pa.RecordBatch, pairs: pa.RecordBatch) -> None:
-    if any(as_of.measure == "bought_with" for as_of in features.as_of.values()):
-        _write_serving(directory, "co_purchases", co_purchases_table(pairs, ItemIndex(items)))
-
-
-def _write_serving(directory: Path, name: str, table: pa.Table) -> None:
-    (directory / SERVING).mkdir(exist_ok=True)
-    pq.write_table(table, directory / SERVING / f"{name}.parquet")
-
-
-def _write_times(directory: Path, boundaries: tuple[int, int], log_end: int) -> None:
-    times = {"split": {"validation_start": boundaries[0], "test_start": boundaries[1]}, "log_end": log_end}
-    (directory / _TIMES).write_text(json.dumps(times), encoding="utf-8")
-
-
-def _make_staging(target: Path, overwrite: bool) -> Path:
-    """A directory beside the target, to work in."""
-    try:
-        _refuse_taken(target, overwrite)
-        staging = target.with_name(f".{target.name}.incomplete-{os.getpid()}")
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be made: {error.strerror}; choose another --output") from None
-    return staging
-
-
-def _refuse_taken(target: Path, overwrite: bool) -> None:
-    if Path.cwd().is_relative_to(target):
-        raise InputError(f"{target}: is the directory you are in or above it; --output is a directory of its own")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file; --output is a directory")
-    names = {path.name for path in target.iterdir()} - {REJECTS} if target.exists() else set()
-    if names and MANIFEST not in names:
-        raise InputError(f"{target}: is not empty and holds no prepared data; choose another --output")
-    if names and not overwrite:
-        raise InputError(f"{target}: holds prepared data already; give --overwrite or another --output")
-
-
-def _keep_rejects(staging: Path, target: Path) -> str:
-    """Puts the rejects of a failed run where they can be read; gives the end of its message."""
-    if not (staging / REJECTS).exists():
-        return ""
-    complete = (target / MANIFEST).exists()
-    place = target.with_name(f"{target.name}.{REJECTS}") if complete else target / REJECTS
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-    (staging / REJECTS).rename(place)
-    return f"; the rejected rows are in {place}"
-
-
-def _complete(scenario: Scenario, staging: Path, counters: dict[str, int]) -> dict[str, Any]:
-    """Writes what needs no data, the manifest last."""
-    (staging / SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
-    (staging / SCHEMA).write_text(text_format.MessageToString(record_schema(scenario.features)), encoding="utf-8")
-    times = json.loads((staging / _TIMES).read_text(encoding="utf-8"))
-    (staging / _TIMES).unlink()
-    manifest = {
-        "format": 1,
+    run["warnings"] = []
+    if not frozen:
+        for table, values in vocabularies(features, counts["train"]).items():
+            target.write(f"{VOCABULARIES}/{table}.txt", "".join(f"{value}\n" for value in values).encode())
+            if not values:
+                run["warnings"].append(_empty_table(features, table))
+        target.write(STATISTICS, dump_statistics(numeric_statistics(features, counts["train"])).encode())
+    target.write(SCENARIO, dump_scenario(scenario).encode())
+    target.write(SCHEMA, text_format.MessageToString(record_schema(features)).encode())
+    times = json.loads(target.read(TIMES))
+    # Redoing an early day from a log that ends there must not take serving back in time.
+    is_latest = old is None or times["log_end"] >= old["log_end"]
+    return {
+        "format": FORMAT,
         "scenario": scenario.name,
-        "parts": {
-            part: {
-                "files": sorted(str(path.relative_to(staging)) for path in (staging / part).glob("*.tfrecord.gz")),
-                **{what: counters.get(f"written/{part}/{what}", 0) for what in ("sessions", "candidates", "positives")},
-            }
-            for part in PARTS
-        },
-        "counters": counters,
-        **times,
+        "latest": place.revision,
+        "serving": place.revision if is_latest or old is None else old["serving"],
+        "log_end": times["log_end"] if is_latest or old is None else old["log_end"],
+        "split": times["split"],
+        "parts": parts,
+        "runs": [*(old["runs"] if old else []), run],
     }
-    (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
 
 
-def _publish(staging: Path, target: Path) -> None:
-    """The complete directory takes its name; what was there goes last, so a crash leaves one of both."""
-    old = staging.with_name(staging.name + "-old")
-    if target.exists():
-        target.rename(old)
-    staging.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+def _empty_table(features: Features, table: str) -> str:
+    """What to say of a vocabulary without values: most likely a misspelt column."""
+    columns = sorted({f"`{feature.column}`" for feature in features.encoded if feature.table == table})
+    return f"table `{table}` is empty: the training part has no value of {', '.join(columns)}, or none often enough"

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.as_of import entity_features
-from pipeline.co_purchases import CoPurchases
 from pipeline.features import Features
 from pipeline.item_index import ItemIndex
 
@@ -41,14 +40,18 @@ def as_of_table(features: Features, entity: str, names: pa.Array, at_end: Iterab
     return pa.table({entity: names, **{name: pa.array(values) for name, values in columns.items()}})
 
 
-def co_purchases_table(pairs: pa.RecordBatch, items: ItemIndex) -> pa.Table:
-    """item_id, other_item_id, count, sorted: how often one user bought both; both directions."""
-    item, other, count = CoPurchases(pairs, len(items)).totals()
+def co_purchases_table(totals: pa.RecordBatch, items: ItemIndex) -> pa.Table:
+    """item_id, other_item_id, count: how often one user bought both; both directions.
+
+    Args:
+        totals: item rows `item` and `other`, and `count`; see `CoPurchases.totals`.
+        items: what the rows stand for.
+    """
     ids = items.column("item_id")
     return pa.table(
         {
-            "item_id": ids.take(pa.array(item)),
-            "other_item_id": ids.take(pa.array(other)),
-            "count": pa.array(count, pa.int64()),
+            "item_id": ids.take(totals.column("item")),
+            "other_item_id": ids.take(totals.column("other")),
+            "count": totals.column("count"),
         }
     )

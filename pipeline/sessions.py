@@ -16,6 +16,7 @@ from pipeline.as_of import EntityHistory, entity_features
 from pipeline.batches import concat_batches, least_of_each
 from pipeline.co_purchases import PAIRS_SCHEMA, pair_purchases
 from pipeline.config import Scenario
+from pipeline.days import NO_DAY, SECONDS_OF_A_DAY
 from pipeline.features import USER_ENTITY, Features, Numeric
 from pipeline.prepared_data import PARTS
 from pipeline.ranges import offsets_of
@@ -23,7 +24,6 @@ from pipeline.raw_tables import sessions_schema
 from pipeline.sampling import DROPPED, assign_parts, hash_texts, mix_hashes, sample_negatives
 from pipeline.user_history import PURCHASE, UserHistory
 
-_DAY = 86_400
 RESOLVED_EVENTS = pa.schema(
     [("user_id", pa.string()), ("item", pa.int32()), ("action", pa.int8()), ("time", pa.int64())]
 )
@@ -47,9 +47,10 @@ class JoinedShard:
     """What a shard gives.
 
     Attributes:
-        sessions: sorted by part, user, time and id, with columns session_id, user_id, time, part
-            (position in `PARTS`), candidates and label (lists), behavior_item, behavior_action
-            and behavior_age_days (lists, newest first), and the query's and user's features.
+        sessions: sorted by part, day, user, time and id, with columns session_id, user_id, time, part
+            (position in `PARTS`), day (since 1970, or `NO_DAY`), candidates and label (lists),
+            behavior_item, behavior_action and behavior_age_days (lists, newest first), and the
+            query's and user's features.
         rejected: sessions whose user lacks a number that must not be missing: session_id, user_id, time.
         pairs: co-purchases, see `pair_purchases`.
         users: in `users_at_end_schema`.
@@ -96,9 +97,12 @@ def join_sessions(
         new_item=sessions.column("new_item").to_numpy(zero_copy_only=False),
     )
     counts["dropped/sessions/new item"] = int((part == DROPPED).sum())
-    order = _session_order(sessions, session_user, part)
+    day = sessions.column("time").to_numpy() // SECONDS_OF_A_DAY
+    if settings.partition_by == "none":
+        day = np.full_like(day, NO_DAY)
+    order = _session_order(sessions, session_user, part, day)
     order = order[part[order] != DROPPED]
-    sessions, session_user, part = sessions.take(pa.array(order)), session_user[order], part[order]
+    sessions, session_user, part, day = sessions.take(pa.array(order)), session_user[order], part[order], day[order]
 
     profiles, complete, duplicates = _profiles(users, sessions.column("user_id"), features)
     counts["dropped/users/duplicate"] = duplicates
@@ -107,7 +111,7 @@ def join_sessions(
     candidates = _choose_candidates(scenario, sessions, part, item_hashes, complete, counts)
     kept = np.flatnonzero(np.diff(candidates.offsets) > 0)
     counts["kept/sessions"] = len(kept)
-    sessions, session_user, part = sessions.take(pa.array(kept)), session_user[kept], part[kept]
+    sessions, session_user, part, day = sessions.take(pa.array(kept)), session_user[kept], part[kept], day[kept]
     session_time = sessions.column("time").to_numpy()
 
     lists = UserHistory(event_user, item, action, time, settings.behaviors).behaviors(session_user, session_time)
@@ -118,11 +122,12 @@ def join_sessions(
     columns: dict[str, pa.Array] = {
         **{name: sessions.column(name) for name in ("session_id", "user_id", "time")},
         "part": pa.array(part, pa.int8()),
+        "day": pa.array(day, pa.int32()),
         "candidates": _lists(offsets, candidates.item, pa.int32()),
         "label": _lists(offsets, candidates.label, pa.float32()),
         "behavior_item": _lists(lists.offsets, lists.item, pa.int32()),
         "behavior_action": _lists(lists.offsets, lists.action, pa.int8()),
-        "behavior_age_days": _lists(lists.offsets, age / _DAY, pa.float32()),
+        "behavior_age_days": _lists(lists.offsets, age / SECONDS_OF_A_DAY, pa.float32()),
         **{feature.name: sessions.column(feature.column) for feature in features.query_features},
         **{name: column.take(pa.array(kept)) for name, column in profiles.items()},
         **{
@@ -138,7 +143,10 @@ def join_sessions(
         sessions=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)),
         rejected=rejected,
         pairs=pair_purchases(
-            event_user[purchases], item[purchases], time[purchases], round(settings.behaviors.purchase_days * _DAY)
+            event_user[purchases],
+            item[purchases],
+            time[purchases],
+            round(settings.behaviors.purchase_days * SECONDS_OF_A_DAY),
         )
         if wants_pairs
         else concat_batches([], PAIRS_SCHEMA),
@@ -169,11 +177,10 @@ def _number_users(events: pa.RecordBatch, sessions: pa.RecordBatch) -> tuple[pa.
     return both.dictionary.take(order), numbers[: events.num_rows], numbers[events.num_rows :]
 
 
-def _session_order(sessions: pa.RecordBatch, user: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """By part, user, time and id: the order of the records, whatever the order of the log."""
-    keys = pa.table(
-        {"part": part, "user": user, "time": sessions.column("time"), "session_id": sessions.column("session_id")}
-    )
+def _session_order(sessions: pa.RecordBatch, user: np.ndarray, part: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """By part, day, user, time and id: the order of the records, whatever the order of the log."""
+    own = {name: sessions.column(name) for name in ("time", "session_id")}
+    keys = pa.table({"part": part, "day": day, "user": user, **own})
     return pc.sort_indices(keys, [(name, "ascending") for name in keys.schema.names]).to_numpy()
 
 

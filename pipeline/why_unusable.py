@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.config import Scenario
 
 
-def why_unusable(scenario: Scenario, counters: Mapping[str, int]) -> str:
+def why_unusable(
+    scenario: Scenario, counters: Mapping[str, int], parts: Mapping[str, Any], *, frozen: bool = False
+) -> str:
     """Why the job's output cannot be used, in one line; empty where it can.
 
     It cannot when too many rows of a table were rejected, or when the items, the sessions, the
     training part or the test part have nothing in them.
+
+    Args:
+        scenario: the scenario.
+        counters: of the job.
+        parts: the manifest's, with days that were there before.
+        frozen: vocabularies are given, so that no training part is needed.
     """
     settings = scenario.pipeline
     rejected = _left_out(counters, "rejected/")
@@ -33,14 +42,15 @@ def why_unusable(scenario: Scenario, counters: Mapping[str, int]) -> str:
             return (
                 f"has no usable {table}; left out: {_top(reasons)}" if reasons else f"has no {table}; the log is empty"
             )
-    if not counters.get("written/train/sessions"):
+    if not frozen and not parts["train"]["sessions"]:
         return (
             f"the training part has no session with a {settings.label} item "
             f"({counters.get('dropped/sessions/no positive', 0)} sessions without one, "
             f"{sum(times for name, times in rejected.items() if name.startswith('sessions/'))} rejected); "
             "give a larger log, or change pipeline.label or pipeline.split"
         )
-    if not counters.get("written/test/sessions"):
+    # A test part that begins on a day of its own may be added later.
+    if not frozen and settings.split.test_start is None and not parts["test"]["sessions"]:
         few = "has too few users" if settings.split.by == "user" else "spans too little time (parts are full hours)"
         return f"the test part has no session: the log {few}; give a larger log, or change pipeline.split"
     return ""

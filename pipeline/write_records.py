@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 import apache_beam as beam
@@ -11,52 +11,44 @@ import tensorflow as tf
 from tfx_bsl.public.tfxio import RecordBatchToExamplesEncoder
 
 from pipeline.features import Features
+from pipeline.folder import Folder
+from pipeline.record_file import RecordFile
 from pipeline.records import record_schema
 
 _GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
-@beam.typehints.with_output_types(str)
 class WriteRecords(beam.DoFn):
-    """Pairs of ((part, shard), batch) to `<part>/part-<shard>-of-<shards>.tfrecord.gz`; yields the paths.
+    """Pairs of (`RecordFile`, batch) to files of gzipped `tf.train.Example`.
 
-    A file holds one user shard in the order of its sessions, so the same log gives the same
-    records in the same places. `beam.io.WriteToTFRecord` would deal records out to files at random, and hold all
-    of them in memory on the local runner. A file has its name only once it is complete, so a
-    bundle that is tried again does no harm.
+    A batch is one file, whose name follows from what is in it: a bundle that is tried again
+    writes the same file. `beam.io.WriteToTFRecord` would deal records out to files at random,
+    and hold all of them in memory on the local runner.
 
     Args:
-        directory: of all parts.
+        folder: of all parts.
         features: the declaration.
-        shards: how many files a part has at most; a shard without records has no file.
     """
 
-    def __init__(self, directory: Path, features: Features, shards: int) -> None:
-        self._directory = directory
+    def __init__(self, folder: Folder, features: Features) -> None:
+        self._folder = folder
         self._features = features
-        self._shards = shards
 
-    def start_bundle(self) -> None:
-        """No file is open."""
+    def setup(self) -> None:
+        """Makes the encoder."""
         self._encoder = RecordBatchToExamplesEncoder(record_schema(self._features))
-        self._writers: dict[Path, tf.io.TFRecordWriter] = {}
 
-    def process(self, element: tuple[tuple[str, int], pa.RecordBatch]) -> None:
+    def process(self, element: tuple[RecordFile, pa.RecordBatch]) -> None:
         """Encodes and writes one batch."""
-        (part, shard), records = element
-        path = self._directory / part / f"part-{shard:05d}-of-{self._shards:05d}.tfrecord.gz"
-        if path not in self._writers:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writers[path] = tf.io.TFRecordWriter(str(_incomplete(path)), _GZIP)
-        for example in self._encoder.encode(_with_bytes(records)):
-            self._writers[path].write(example)
-
-    def finish_bundle(self) -> None:
-        """Closes the files and gives them their names."""
-        for path, writer in self._writers.items():
-            writer.close()
-            _incomplete(path).replace(path)
-        self._writers = {}
+        file, records = element
+        # On the same disk where it can be, so that the file need not be copied.
+        beside = self._folder.path if self._folder.is_local else None
+        with tempfile.TemporaryDirectory(prefix=".records-", dir=beside) as directory:
+            local = Path(directory) / "records"
+            with tf.io.TFRecordWriter(str(local), _GZIP) as writer:
+                for example in self._encoder.encode(_with_bytes(records)):
+                    writer.write(example)
+            self._folder.take(file.name, local)
 
 
 def _with_bytes(records: pa.RecordBatch) -> pa.RecordBatch:
@@ -65,7 +57,3 @@ def _with_bytes(records: pa.RecordBatch) -> pa.RecordBatch:
     return records.cast(
         pa.schema([field.with_type(plain if field.type == text else field.type) for field in records.schema])
     )
-
-
-def _incomplete(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")

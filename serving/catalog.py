@@ -18,7 +18,6 @@ from scipy import sparse
 
 from pipeline.config import Behaviors, Scenario
 from pipeline.features import BEHAVIOR_FIELDS, USER_ENTITY, AsOf, Features
-from pipeline.prepared_data import SERVING
 from pipeline.user_history import ACTIONS
 from serving.errors import RequestError
 from serving.keyed_table import KeyedTable, read_columns
@@ -40,7 +39,7 @@ class Catalog:
     """Items, as-of numbers and co-purchases of a prepared directory.
 
     Example:
-        catalog = Catalog.open("data/prepared", scenario)
+        catalog = Catalog.open(PreparedData.open("data/prepared").serving, scenario)
         session, candidates = catalog.complete({
             "user_id": "u1", "user": {"age_group": "20-29"}, "query": {"terms": "red shoe"},
             "behaviors": [{"item_id": "i3", "action": "click", "age_days": 0.5}],
@@ -55,14 +54,18 @@ class Catalog:
     _co_purchases: sparse.csr_array | None
 
     @classmethod
-    def open(cls, prepared_directory: str | Path, scenario: Scenario) -> Catalog:
+    def open(cls, directory: str | Path, scenario: Scenario) -> Catalog:
         """Reads the tables that the scenario's features need.
+
+        Args:
+            directory: of the serving tables, see `PreparedData.serving`.
+            scenario: whose features they are.
 
         Raises:
             InputError: a table or a column is not there.
         """
         features = scenario.features
-        directory = Path(prepared_directory) / SERVING
+        directory = Path(directory)
         items = KeyedTable.read(directory / "items.parquet", "item_id", ["title", *features.item])
         columns: dict[str, list[str]] = {}
         for name, as_of in features.as_of.items():

@@ -39,16 +39,16 @@ class KeyedTable:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """The named columns of a Parquet file.
+    """The named columns of a Parquet table.
 
     Raises:
         InputError: the file or a column is not there.
     """
     try:
-        schema = pq.read_schema(path)
+        dataset = pq.ParquetDataset(path)  # a large table is a folder of files
     except (OSError, pa.ArrowException) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise InputError(f"{path}: {reason}; run `awmoe preprocess` first") from error
-    if missing := [name for name in columns if name not in schema.names]:
+    if missing := [name for name in columns if name not in dataset.schema.names]:
         raise InputError(f"{path}: has no column `{missing[0]}`; preprocess again with this scenario")
-    return pq.read_table(path, columns=list(dict.fromkeys(columns)))
+    return dataset.read(columns=list(dict.fromkeys(columns)))

@@ -100,7 +100,9 @@ def test_a_session_given_as_json_is_ranked_and_shown(job: Path, server: str, tmp
         "behaviors": [{"item_id": "i5", "action": "click", "age_days": 0.5}],
         "candidates": ["i1", "i2", "i3"],
     }
-    items = job / "prepared" / "serving" / "items.parquet"
+    from pipeline.prepared_data import PreparedData
+
+    items = PreparedData.open(job / "prepared").serving / "items.parquet"
 
     ids = pq.read_table(items)["item_id"].to_pylist()
     session["behaviors"][0]["item_id"] = ids[4]  # type: ignore[index]

@@ -74,14 +74,10 @@ def pair_reference(purchases: list[Row], window: int, most: int = MOST_PREVIOUS)
     pairs: list[Row] = []
     done: list[Row] = []
     for user, item, time in sorted(purchases, key=lambda p: (p[0], p[2], p[1])):
-        latest: dict[int, int] = {}  # distinct previous items, most recent last
-        for other_user, other, other_time in done:
-            if other_user == user and other != item:
-                latest.pop(other, None)
-                latest[other] = other_time
-        for other, other_time in list(latest.items())[-most:]:
-            if other_time >= time - window:
-                pairs.append((min(item, other), max(item, other), time))
+        previous = [(other, other_time) for other_user, other, other_time in done if other_user == user][-most:]
+        for other, other_time in dict(previous).items():  # of an item the latest
+            if other != item and other_time >= time - window:
+                pairs += [(item, other, time), (other, item, time)]
         done.append((user, item, time))
     return sorted(pairs)
 
@@ -98,12 +94,14 @@ def test_pairs_equal_the_reference(purchases: list[Row], window: int) -> None:
     assert make_pairs(purchases, window) == pair_reference(purchases, window)
 
 
-def test_a_purchase_pairs_with_at_most_the_latest_distinct_items() -> None:
+def test_a_purchase_pairs_with_the_items_of_at_most_so_many_previous_purchases() -> None:
     generator = np.random.default_rng(3)
-    purchases = [(0, int(item), time) for time, item in enumerate(generator.integers(0, 40, 200))]
-    assert make_pairs(purchases, 1000) == pair_reference(purchases, 1000)
-    latest = [pair for pair in make_pairs(purchases, 1000) if pair[2] == 199]
-    assert len(latest) == MOST_PREVIOUS
+    for items in (3, 40, 1000):
+        purchases = [(0, int(item), time) for time, item in enumerate(generator.integers(0, items, 200))]
+        assert make_pairs(purchases, 1000) == pair_reference(purchases, 1000)
+        latest = [pair for pair in make_pairs(purchases, 1000) if pair[2] == 199]
+        assert len(latest) <= 2 * min(items - 1, MOST_PREVIOUS)
+    assert len(latest) > MOST_PREVIOUS
 
 
 @settings(max_examples=100, deadline=None)
@@ -122,18 +120,17 @@ def test_a_purchase_pairs_with_at_most_the_latest_distinct_items() -> None:
 def test_bought_with_equals_the_reference(purchases: list[Row], sessions: list[Row]) -> None:
     user, item, time = np.array(purchases, np.int64).reshape(-1, 3).T
     co_purchases = CoPurchases(pair_purchases(user, item, time, 13), items=6)
-    session = np.repeat(np.arange(len(sessions)), [len(candidates) for _, _, candidates in sessions])
+    rows = [(c, now, sorted(set(behaviors))) for now, behaviors, candidates in sessions for c in candidates]
     values = co_purchases.bought_with(
-        np.array([c for _, _, candidates in sessions for c in candidates]),
-        session,
-        np.array([now for now, _, _ in sessions])[session],
-        np.array([b for _, behaviors, _ in sessions for b in behaviors], np.int64),
-        np.repeat(np.arange(len(sessions)), [len(behaviors) for _, behaviors, _ in sessions]),
+        np.array([candidate for candidate, _, _ in rows]),
+        np.array([now for _, now, _ in rows]),
+        np.cumsum([0, *(len(behaviors) for _, _, behaviors in rows)]),
+        np.array([b for _, _, behaviors in rows for b in behaviors], np.int64),
     )
     pairs = pair_reference(purchases, 13)
     assert values.tolist() == [
         sum(
-            time < now and {one, two} == {candidate, behavior}
+            time < now and (one, two) == (candidate, behavior)
             for behavior in set(behaviors)
             for one, two, time in pairs
         )
@@ -155,13 +152,11 @@ def test_a_user_with_very_many_purchases_is_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pipeline.co_purchases._LOOKUPS_AT_ONCE", 7)
     times = np.arange(3000)
     pairs = pair_purchases(np.zeros(3000, np.int64), times % 30, times, 10**6)
-    assert pairs.num_rows <= MOST_PREVIOUS * 3000
+    assert pairs.num_rows <= 2 * MOST_PREVIOUS * 3000
     candidates = np.arange(30)
-    values = CoPurchases(pairs, items=30).bought_with(
-        candidates, np.zeros(30, np.int64), np.full(30, 3000), np.array([4]), np.zeros(1, np.int64)
-    )
+    values = CoPurchases(pairs, items=30).bought_with(candidates, np.full(30, 3000), np.arange(31), np.full(30, 4))
     # every purchase pairs with the 20 items before it in the cycle
-    bought = [(pair["first"], pair["second"]) for pair in pairs.to_pylist()]
-    expected = [sum(pair in ((item, 4), (4, item)) for pair in bought) for item in range(30)]
+    bought = [(pair["item"], pair["other"]) for pair in pairs.to_pylist()]
+    expected = [bought.count((item, 4)) for item in range(30)]
     assert sum(expected) > 0
     assert values.tolist() == expected

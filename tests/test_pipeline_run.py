@@ -15,7 +15,6 @@ from small_log import START, Table, expected_records, small_log, small_scenario,
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.config import load_scenario, parse_scenario
-from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import InputSpec
 from pipeline.prepared_data import PARTS, Part, PreparedData
@@ -119,16 +118,16 @@ def test_parts_are_in_time_and_only_training_is_sampled(prepared: PreparedData) 
 
 def test_the_manifest_counts_what_is_there(prepared: PreparedData) -> None:
     manifest = prepared.manifest
-    assert (manifest["format"], manifest["scenario"]) == (1, "small")
+    assert (manifest["format"], manifest["scenario"]) == (2, "small")
     for part in PARTS:
         records = read_records(prepared, part).values()
-        described = {name: value for name, value in manifest["parts"][part].items() if name != "files"}
+        described = {name: value for name, value in manifest["parts"][part].items() if name != "days"}
         assert described == {
             "sessions": len(records),
             "candidates": sum(int(r["candidate_count"]) for r in records),
             "positives": sum(int(r["candidate_label"].sum()) for r in records),
         }
-    counters = manifest["counters"]
+    counters = manifest["runs"][-1]["counters"]
     assert {name: counters[f"read/{name}"] for name in LOG} == {name: len(rows) for name, rows in LOG.items()}
     written = sum(prepared.sessions(part) for part in PARTS)
     assert written == counters["kept/sessions"] == len(LOG["sessions"]) - counters["dropped/sessions/no positive"]
@@ -145,7 +144,7 @@ def assert_adds_up(counters: dict[str, int]) -> None:
 
 
 def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None:
-    assets = EncodingAssets.load(prepared.directory, SCENARIO.features)
+    assets = prepared.assets(SCENARIO.features)
     records = read_records(prepared, "train").values()
     brands = np.concatenate([np.append(r["behavior_maker"], r["candidate_maker"]) for r in records]).tolist()
     counts = {brand: brands.count(brand) for brand in set(brands) - {""}}
@@ -161,7 +160,7 @@ def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None
 
 
 def test_the_serving_tables_are_as_of_the_logs_end(prepared: PreparedData) -> None:
-    serving = prepared.directory / "serving"
+    serving = prepared.serving
     end = prepared.manifest["log_end"]
     at_end = {**LOG, "sessions": [{**LOG["sessions"][0], "time": end, "candidates": _all_shown()}]}
     (expected,) = expected_records(at_end).values()
@@ -179,7 +178,6 @@ def test_the_serving_tables_are_as_of_the_logs_end(prepared: PreparedData) -> No
     assert activity == {user: sum(e["user_id"] == user for e in LOG["events"]) for user in activity}
     assert set(activity) == {e["user_id"] for e in LOG["events"]}
     pairs = pq.read_table(serving / "co_purchases.parquet").to_pylist()
-    assert pairs == sorted(pairs, key=lambda row: (row["item_id"], row["other_item_id"]))
     together = {(row["item_id"], row["other_item_id"]): row["count"] for row in pairs}
     behaviors = {behavior["item_id"] for behavior in expected["behaviors"]}
     for item, values in expected["candidates"].items():
@@ -191,11 +189,11 @@ def _all_shown() -> list[dict[str, Any]]:
 
 
 def test_the_directory_describes_itself(prepared: PreparedData) -> None:
-    assert load_scenario(prepared.directory / "scenario.yaml") == SCENARIO
-    schema = text_format.Parse((prepared.directory / "schema.pbtxt").read_text(), schema_pb2.Schema())
+    assert load_scenario(prepared.scenario_path) == SCENARIO
+    schema = text_format.Parse((prepared.latest / "schema.pbtxt").read_text(), schema_pb2.Schema())
     assert [f.name for f in schema.feature] == [spec.name for spec in record_specs(SCENARIO.features)]
-    assert not (prepared.directory / "rejects").exists()
-    assert [path.name for path in prepared.directory.parent.iterdir() if path.name.startswith(".")] == []
+    assert not (prepared.latest / "rejects").exists()
+    assert list(prepared.directory.rglob(".*")) == []
 
 
 def test_the_order_of_the_log_changes_nothing(prepared: PreparedData, tmp_path: Path) -> None:
@@ -209,6 +207,9 @@ def test_the_order_of_the_log_changes_nothing(prepared: PreparedData, tmp_path: 
 
 def _content(path: Path) -> Any:
     """A file's bytes; of records the messages, as their encoder writes a map's entries in no certain order."""
+    if path.name == "manifest.json":
+        manifest = json.loads(path.read_text())
+        return {**manifest, "runs": [{**run, "input": None} for run in manifest["runs"]]}
     if path.suffix != ".gz":
         return path.read_bytes()
     records = tf.data.TFRecordDataset(str(path), compression_type="GZIP")
@@ -224,7 +225,7 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
     log["users"] = [*LOG["users"], LOG["users"][0], {"age_group": "nobody"}]
     output = tmp_path / "out"
     manifest = preprocess(small_scenario(max_reject_share=0.1), str(write_log(tmp_path / "log", log)), str(output))
-    counters = manifest["counters"]
+    counters = manifest["runs"][0]["counters"]
     assert {name: value for name, value in counters.items() if name.startswith("rejected/")} == {
         "rejected/events/`time` is no time": 1,
         "rejected/events/unknown item": 1,
@@ -240,11 +241,11 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
     assert_adds_up(counters)
     assert counters["dropped/candidates/duplicate"] == len(LOG["sessions"][0]["candidates"])
     assert manifest["parts"]["test"]["sessions"] > 0
-    (reject,) = read_rejects(output / "rejects", "sessions")
+    (reject,) = read_rejects(output, "sessions")
     row = json.loads(reject.pop("line"))
     assert reject == {"table": "sessions", "file": "", "reason": "unknown item"}
     assert (row["session_id"], row["candidates"], "new_item" in row) == ("lost", ["i1", "gone"], False)
-    rejects = {reject["reason"]: reject for reject in read_rejects(output / "rejects", "events")}
+    rejects = {reject["reason"]: reject for reject in read_rejects(output, "events")}
     assert rejects["`time` is no time"] == {
         "table": "events",
         "file": str(tmp_path / "log" / "events.jsonl"),
@@ -253,8 +254,10 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
     }
 
 
-def read_rejects(directory: Path, table: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / f"{table}.jsonl").read_text().splitlines()]
+def read_rejects(output: Path, table: str) -> list[dict[str, Any]]:
+    """Rejects of the only or the failed run in a directory."""
+    *_, rejects = sorted(output.glob("revision-*/rejects"))
+    return [json.loads(line) for file in rejects.glob(f"{table}-*.jsonl") for line in file.read_text().splitlines()]
 
 
 def test_as_of_features_may_be_called_like_columns_of_the_join(prepared: PreparedData, tmp_path: Path) -> None:
@@ -263,17 +266,16 @@ def test_as_of_features_may_be_called_like_columns_of_the_join(prepared: Prepare
     raw["features"]["as_of"] = {names.get(name, name): value for name, value in raw["features"]["as_of"].items()}
     del raw["features"]["as_of"]["with"]
     preprocess(parse_scenario(raw, "renamed"), str(write_log(tmp_path / "log", LOG)), str(tmp_path / "out"))
+    other = PreparedData.open(tmp_path / "out")
     for table, old, new in (
         ("item_id", "sales", "place"),
         ("item_id", "item_age", "code"),
         ("user", "activity", "time"),
     ):
-        tables = [
-            pq.read_table(d / "serving" / f"as_of_{table}.parquet") for d in (prepared.directory, tmp_path / "out")
-        ]
+        tables = [pq.read_table(data.serving / f"as_of_{table}.parquet") for data in (prepared, other)]
         assert tables[0][old].equals(tables[1][new]), new
-    statistics = [EncodingAssets.load(prepared.directory, SCENARIO.features).numeric]
-    statistics.append(EncodingAssets.load(tmp_path / "out", parse_scenario(raw, "renamed").features).numeric)
+    statistics = [prepared.assets(SCENARIO.features).numeric]
+    statistics.append(other.assets(parse_scenario(raw, "renamed").features).numeric)
     for old, new in names.items():
         assert statistics[0][f"as_of_{old}"] == statistics[1][f"as_of_{new}"], new
 
@@ -319,9 +321,8 @@ def test_a_log_of_bad_rows_only_is_one_clear_line_with_its_reasons(tmp_path: Pat
     with pytest.raises(InputError, match="has no usable sessions; left out: events: `user_id` is empty") as told:
         preprocess(scenario, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
     assert "sessions: lacks `user_id` (1), users: lacks `user_id` (1); the rejected rows are in" in str(told.value)
-    assert {path.name for path in (tmp_path / "out/rejects").iterdir()} == {
-        "events.jsonl", "users.jsonl", "sessions.jsonl",
-    }  # fmt: skip
+    for table in ("events", "users", "sessions"):
+        assert len(read_rejects(tmp_path / "out", table)) == 1
 
 
 def test_sessions_of_users_without_a_required_number_are_counted(tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_sessions_of_users_without_a_required_number_are_counted(tmp_path: Path)
     raw["features"]["user"]["income"] = {"kind": "numeric"}
     users = [user | {"income": 2.5} for user in LOG["users"][:-1]] + LOG["users"][-1:]
     source = write_log(tmp_path / "log", {**LOG, "users": users})
-    counters = preprocess(parse_scenario(raw, "small"), str(source), str(tmp_path / "out"))["counters"]
+    counters = preprocess(parse_scenario(raw, "small"), str(source), str(tmp_path / "out"))["runs"][0]["counters"]
     assert counters["rejected/users/lacks `income`"] == 1
     lost = sum(session["user_id"] in ("u10", "u11") for session in LOG["sessions"])
     assert counters["rejected/sessions/user without a required number"] == lost > 0
@@ -342,8 +343,8 @@ def test_too_many_rejects_fail_with_the_top_reasons_and_keep_the_rows(tmp_path: 
         InputError, match=r"5 of 255 rows of events are rejected \(2.0%\).*\(1.0%\): unknown item \(5\)"
     ):
         preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(tmp_path / "out"))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejects"]
-    assert len((tmp_path / "out" / "rejects" / "events.jsonl").read_text().splitlines()) == 5
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"rejects"}
+    assert len(read_rejects(tmp_path / "out", "events")) == 5
     with pytest.raises(InputError, match="no manifest"):
         PreparedData.open(tmp_path / "out")
 
@@ -351,14 +352,13 @@ def test_too_many_rejects_fail_with_the_top_reasons_and_keep_the_rows(tmp_path: 
 def test_a_failed_overwrite_leaves_the_prepared_data_alone(prepared: PreparedData, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(prepared.directory, output)
-    (output / "rejects").mkdir()
-    (output / "rejects" / "events.jsonl").write_text("of the good run")
-    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
     log = {**LOG, "events": [*LOG["events"], *[LOG["events"][0] | {"item_id": "gone"}] * 5]}
-    with pytest.raises(InputError, match=f"the rejected rows are in {tmp_path}/out.rejects"):
+    with pytest.raises(InputError, match=f"the rejected rows are in {tmp_path}/out/revision-00002/rejects"):
         preprocess(SCENARIO, str(write_log(tmp_path / "log", log)), str(output), overwrite=True)
-    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
-    assert len(read_rejects(tmp_path / "out.rejects", "events")) == 5
+    after = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert {path: time for path, time in after.items() if "revision-00002/rejects" not in str(path)} == before
+    assert len(read_rejects(output, "events")) == 5
 
 
 @pytest.mark.parametrize(

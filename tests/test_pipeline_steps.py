@@ -2,11 +2,13 @@
 
 import json
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pytest
 from apache_beam.pvalue import AsSingleton
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
@@ -113,12 +115,14 @@ def session(name: str, *candidates: str | int, user: str = "u") -> dict[str, Any
     }  # fmt: skip
 
 
-def test_one_session_of_each_id_stays_whatever_the_order_and_its_user() -> None:
+@pytest.mark.parametrize("spilled", [False, True])
+def test_one_session_of_each_id_stays_whatever_the_order_and_its_user(spilled: bool, tmp_path: Path) -> None:
+    spill = str(tmp_path) if spilled else None
     rows = [session("s1", 4, user="v"), session("s2", 1), session("s1", 7, user="u"), session("s1", 6, user="u")]
     for order in (rows, rows[::-1]):
         batches = [pa.RecordBatch.from_pylist([row], resolved_sessions(SCENARIO.features)) for row in order]
         pipeline = beam.Pipeline(runner=FnApiRunner())
-        unique = pipeline | beam.Create(batches) | UniqueSessions(SCENARIO)
+        unique = pipeline | beam.Create(batches) | UniqueSessions(SCENARIO, spill)
         assert_that(rows_of(unique, "Rows"), equal_to([rows[1], rows[3]]))
         result = pipeline.run()
         result.wait_until_finish()
@@ -163,7 +167,9 @@ def test_a_user_is_in_one_shard_whatever_the_batch() -> None:
         )
         assert_that(users | beam.Map(lambda pair: len(set(pair[1]))), equal_to([1] * 40), label="One shard")
         assert_that(
-            shards | "Shards" >> beam.Keys() | beam.Distinct(), equal_to(range(SCENARIO.pipeline.shards)), label="All"
+            shards | "Shards" >> beam.Keys() | beam.Distinct(),
+            equal_to(range(SCENARIO.pipeline.join_shards)),
+            label="All",
         )
 
 

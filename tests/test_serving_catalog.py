@@ -77,7 +77,7 @@ def write_tables(directory: Path, **changed: dict[str, list[Any]]) -> Path:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    return Catalog.open(write_tables(tmp_path), SCENARIO)
+    return Catalog.open(write_tables(tmp_path) / "serving", SCENARIO)
 
 
 def behavior(item_id: str, action: str | None, age_days: float) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_behaviors_are_kept_as_in_training(catalog: Catalog) -> None:
 def test_where_no_action_is_declared_every_behavior_is_a_purchase(tmp_path: Path) -> None:
     raw = {**RAW, "features": {**RAW["features"], "behavior": {"age_days": {"kind": "numeric"}}}}
     raw["features"]["tables"] = {name: {} for name in ("item", "brand", "term")}
-    catalog = Catalog.open(write_tables(tmp_path), parse_scenario(raw, "reviews"))
+    catalog = Catalog.open(write_tables(tmp_path) / "serving", parse_scenario(raw, "reviews"))
     given = [{"item_id": "i1", "age_days": 29.0}, behavior("i2", "click", 29.0)]
     session, _ = catalog.complete({"candidates": ["i1"], "behaviors": given})
     assert session.behaviors == [{"item_id": "i1", "brand": "acme", "price": 10.0, "age_days": 29.0}]
@@ -177,7 +177,7 @@ def test_a_wrong_request_is_named(changed: dict[str, Any], message: str, catalog
 def test_a_missing_table_or_column_is_named(tmp_path: Path) -> None:
     write_tables(tmp_path, as_of_brand={"brand": ["acme"]})
     with pytest.raises(InputError, match=r"as_of_brand.parquet: has no column `brand_purchases`; preprocess again"):
-        Catalog.open(tmp_path, SCENARIO)
+        Catalog.open(tmp_path / "serving", SCENARIO)
     (tmp_path / "serving" / "items.parquet").unlink()
     with pytest.raises(InputError, match=r"items.parquet: not there; run `awmoe preprocess` first"):
-        Catalog.open(tmp_path, SCENARIO)
+        Catalog.open(tmp_path / "serving", SCENARIO)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from pipeline.config import Scenario, dump_scenario, parse_scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, NumericStatistics, dump_statistics
 from pipeline.features import COUNTS, RECORD_COLUMNS, Feature, MultiCategorical, Numeric
-from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, PreparedData
+from pipeline.prepared_data import FORMAT, MANIFEST, PARTS, SCENARIO, PreparedData
 
 VOCABULARY_SIZE = 12
 
@@ -135,8 +135,10 @@ def write_tiny_data(directory: str | Path, scenario: Scenario, sessions: int = 6
     parts = {}
     for index, part in enumerate(PARTS):
         count = sessions if part == "train" else sessions // 2
-        parts[part] = {"sessions": count, "files": _write_part(directory, scenario, part, count, seed + index)}
-    (directory / MANIFEST).write_text(json.dumps({"parts": parts}), encoding="utf-8")
+        files = _write_part(directory, scenario, part, count, seed + index)
+        parts[part] = {"sessions": count, "days": {"all": {"files": files}}}
+    manifest = {"format": FORMAT, "latest": ".", "serving": ".", "parts": parts}
+    (directory / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return PreparedData.open(directory)
 
 

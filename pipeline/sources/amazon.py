@@ -64,7 +64,7 @@ def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> 
     )
     made = (
         reviews
-        | "ShardReviewsByUser" >> beam.FlatMap(_by_user, scenario.pipeline.shards)
+        | "ShardReviewsByUser" >> beam.FlatMap(_by_user, scenario.pipeline.join_shards)
         | "GroupReviewsByUser" >> beam.GroupByKey()
         | "MakeLastReviewSessions"
         >> beam.FlatMap(_make_last_review_sessions, AsSingleton(reviewed), scenario).with_outputs(
@@ -94,7 +94,7 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
     made = (
         reviews
         | "JoinQueries" >> beam.Map(_join_queries, AsSingleton(queries))
-        | "ShardReviewsByQuery" >> beam.FlatMap(_by_query, scenario.pipeline.shards)
+        | "ShardReviewsByQuery" >> beam.FlatMap(_by_query, scenario.pipeline.join_shards)
         | "GroupReviewsByQuery" >> beam.GroupByKey()
         | "MakeQuerySessions" >> beam.FlatMap(_make_query_sessions, scenario).with_outputs("events", main="sessions")
     )

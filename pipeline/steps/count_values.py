@@ -1,53 +1,46 @@
-"""Vocabularies and statistics of the training part."""
+"""Counts of every column's values, for each part and day."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline.config import Scenario
-from pipeline.value_counts import add_counts, count_values
+from pipeline.column_counts import add_up_counts, pack_counts
+from pipeline.features import Features
+from pipeline.record_file import RecordFile
+from pipeline.steps.group_batches import GroupBatches
+from pipeline.value_counts import count_columns
 
-#: Accumulated batches are added up when they have this many rows, which bounds memory.
-_ROWS = 200_000
+_PartDay = tuple[str, str]
+_COUNTED = tuple[_PartDay, pa.RecordBatch]
 
 
 class CountValues(beam.PTransform):
-    """Training record batches to pairs of (table or statistic, batch with `value` and `count`)."""
+    """Pairs of (`RecordFile`, batch) to pairs of ((part, day), batch in `COLUMN_COUNTS`), one for each part and day.
 
-    def __init__(self, scenario: Scenario) -> None:
+    Args:
+        features: the declaration.
+        spill: see `GroupBatches`.
+    """
+
+    def __init__(self, features: Features, spill: str | None) -> None:
         super().__init__()
-        self._features = scenario.features
+        self._features = features
+        self._spill = spill
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
-        """Counts a batch at a time, then adds the counts."""
-        counted = tuple[str, pa.RecordBatch]
+        """Counts in each batch, then adds the counts."""
+        counted = records | "CountInFile" >> beam.FlatMap(_count, self._features).with_output_types(_COUNTED)
         return (
-            records
-            | "CountInBatch"
-            >> beam.FlatMap(lambda batch: count_values(self._features, batch)).with_output_types(counted)
-            | "AddCounts" >> beam.CombinePerKey(_AddCounts()).with_output_types(counted)
+            {"counts": counted}
+            | "GroupByDay" >> GroupBatches(self._spill)
+            | "AddCounts"
+            >> beam.MapTuple(lambda key, tables: (key, add_up_counts(tables["counts"]))).with_output_types(_COUNTED)
         )
 
 
-class _AddCounts(beam.CombineFn):
-    def create_accumulator(self) -> list[pa.RecordBatch]:
-        return []
-
-    def add_input(self, accumulator: list[pa.RecordBatch], batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        accumulator.append(batch)
-        return _compacted(accumulator)
-
-    def merge_accumulators(self, accumulators: Iterable[list[pa.RecordBatch]]) -> list[pa.RecordBatch]:
-        return _compacted([batch for accumulator in accumulators for batch in accumulator])
-
-    def extract_output(self, accumulator: list[pa.RecordBatch]) -> pa.RecordBatch:
-        return add_counts(accumulator)
-
-
-def _compacted(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Adds up what grew since the first batch, once that is more than the first batch itself."""
-    new = sum(batch.num_rows for batch in batches[1:])
-    return [add_counts(batches)] if new > max(_ROWS, batches[0].num_rows) else batches
+def _count(element: tuple[RecordFile, pa.RecordBatch], features: Features) -> Iterator[tuple[_PartDay, pa.RecordBatch]]:
+    file, records = element
+    yield (file.part, file.day), pack_counts(count_columns(features, records))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline.as_of import entity_features
 from pipeline.batches import GatherBatches
 from pipeline.config import Scenario
 from pipeline.counters import count
@@ -36,6 +35,7 @@ class IndexItems(beam.PTransform):
 
 
 def entity_columns(features: Features) -> dict[str, str]:
-    """The raw column of each entity of items that has as-of features."""
+    """The raw column of each entity of items that has as-of features, co-purchases among them."""
     columns = {feature.field: feature.column for feature in features.candidate_features}
-    return {entity: columns[entity] for entity in entity_features(features.as_of) if entity != USER_ENTITY}
+    entities = dict.fromkeys(as_of.entity for as_of in features.as_of.values() if as_of.entity != USER_ENTITY)
+    return {entity: columns[entity] for entity in entities}

@@ -14,20 +14,22 @@ from pipeline.item_index import ItemIndex
 from pipeline.raw_tables import users_schema
 from pipeline.rejects import reject_rows
 from pipeline.sessions import RESOLVED_EVENTS, join_sessions, resolved_sessions
+from pipeline.steps.group_batches import GroupBatches
 from pipeline.steps.shard_by import ShardBy
 
 
 class JoinByUser(beam.PTransform):
     """`{"events", "sessions", "users"}` to joined sessions, by shard; see `join_sessions`.
 
-    Outputs `sessions`, pairs of (shard, batch) with one batch a shard; `pairs` and `users`,
-    batches; `rejects`.
+    Outputs `sessions`, pairs of (shard, batch) with one batch a shard; `pairs`, batches; `users`,
+    pairs of (shard, batch); `rejects`.
 
     Args:
         scenario: the scenario.
         items: side input, the batch of `IndexItems`.
         boundaries: side input, see `split_boundaries`.
         log_end: side input, one second after the log's last event or session.
+        spill: see `GroupBatches`.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class JoinByUser(beam.PTransform):
         items: beam.pvalue.AsSingleton,
         boundaries: beam.pvalue.AsSingleton,
         log_end: beam.pvalue.AsSingleton,
+        spill: str | None,
     ) -> None:
         super().__init__()
         self._scenario = scenario
+        self._spill = spill
         self._side_inputs = (items, boundaries, log_end)
 
     def expand(self, tables: Mapping[str, beam.PCollection]) -> beam.pvalue.DoOutputsTuple:
@@ -48,7 +52,7 @@ class JoinByUser(beam.PTransform):
         }
         return (
             by_user
-            | "GroupByUserShard" >> beam.CoGroupByKey()
+            | "GroupByUserShard" >> GroupBatches(self._spill)
             | "JoinShard"
             >> beam.ParDo(_JoinShard(self._scenario), *self._side_inputs).with_outputs(
                 "pairs", "users", "rejects", main="sessions"
@@ -84,6 +88,6 @@ class _JoinShard(beam.DoFn):
         if joined.sessions.num_rows:
             yield shard, joined.sessions
         yield beam.pvalue.TaggedOutput("pairs", joined.pairs)
-        yield beam.pvalue.TaggedOutput("users", joined.users)
+        yield beam.pvalue.TaggedOutput("users", (shard, joined.users))
         for reject in reject_rows(joined.rejected, "user without a required number", table="sessions"):
             yield beam.pvalue.TaggedOutput("rejects", reject)

@@ -20,7 +20,7 @@ class ShardBy(beam.PTransform):
         super().__init__()
         self._column = column
         self._seed = scenario.pipeline.seed
-        self._shards = scenario.pipeline.shards
+        self._shards = scenario.pipeline.join_shards
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """One batch becomes at most as many as there are shards."""
