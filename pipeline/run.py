@@ -29,9 +29,9 @@ from pipeline.config import Scenario, dump_scenario
 from pipeline.counters import count, read_counters
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, dump_statistics
 from pipeline.errors import InputError
-from pipeline.features import USER_ENTITY, Features, Numeric
+from pipeline.features import USER_ENTITY, Features
 from pipeline.item_index import ItemIndex
-from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING
+from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING, Part
 from pipeline.raw_tables import RawTables, Reject
 from pipeline.records import record_schema
 from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
@@ -44,7 +44,7 @@ from pipeline.steps.join_by_user import JoinByUser
 from pipeline.steps.make_records import MakeRecords
 from pipeline.steps.resolve_items import ResolveItems
 from pipeline.steps.unique_sessions import UniqueSessions
-from pipeline.value_counts import numeric_statistics, vocabulary
+from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 from pipeline.write_records import WriteRecords
 
@@ -149,8 +149,7 @@ def _build(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, director
     records = (joined.sessions, as_of.answers) | "MakeRecords" >> MakeRecords(scenario, items, pairs)
     values = (
         records
-        | "TakeTraining" >> beam.Filter(lambda element: element[0][0] == "train")
-        | "DropKeys" >> beam.Values()
+        | "KeyByPart" >> beam.MapTuple(lambda key, batch: (key[0], batch)).with_output_types(tuple[str, pa.RecordBatch])
         | "CountValues" >> CountValues(scenario)
     )
     rejects = (raw.rejects, events.rejects, resolved.rejects, joined.rejects) | "AllRejects" >> beam.Flatten()
@@ -179,21 +178,16 @@ def _write_rejects(group: tuple[str, Iterable[Reject]], directory: Path) -> None
             file.write(json.dumps(asdict(reject)) + "\n")
 
 
-def _write_assets(directory: Path, features: Features, counts: list[tuple[str, pa.RecordBatch]]) -> None:
-    """Vocabularies and statistics; without training records they are empty."""
-    of = dict(counts)
-    nothing = pa.RecordBatch.from_pydict({"value": pa.array([], pa.float64()), "count": pa.array([], pa.int64())})
+def _write_assets(directory: Path, features: Features, counts: list[tuple[tuple[Part, str], pa.RecordBatch]]) -> None:
+    """Vocabularies and statistics of the training part, and the statistics of every part."""
+    parts: dict[Part, dict[str, pa.RecordBatch]] = {part: {} for part in PARTS}
+    for (part, column), batch in counts:
+        parts[part][column] = batch
     (directory / VOCABULARIES).mkdir()
-    for name, table in features.tables.items():
-        if table.hash_buckets is None:
-            values = vocabulary(of.get(name, nothing), table)
-            text = "".join(f"{value}\n" for value in values)
-            (directory / VOCABULARIES / f"{name}.txt").write_text(text, encoding="utf-8")
-    statistics = {
-        feature.statistic: numeric_statistics(of.get(feature.statistic, nothing), feature.declaration)
-        for feature in features.encoded
-        if isinstance(feature.declaration, Numeric)
-    }
+    for name, values in vocabularies(features, parts["train"]).items():
+        text = "".join(f"{value}\n" for value in values)
+        (directory / VOCABULARIES / f"{name}.txt").write_text(text, encoding="utf-8")
+    statistics = numeric_statistics(features, parts["train"])
     (directory / STATISTICS).write_text(dump_statistics(statistics), encoding="utf-8")
 
 

@@ -1,21 +1,21 @@
-"""Vocabularies and statistics of the training part."""
+"""Counts of the values of every record column, by part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import pyarrow as pa
 
 from pipeline.config import Scenario
-from pipeline.value_counts import add_counts, count_values
+from pipeline.value_counts import add_counts, count_columns
 
 #: Accumulated batches are added up when they have this many rows, which bounds memory.
 _ROWS = 200_000
 
 
 class CountValues(beam.PTransform):
-    """Training record batches to pairs of (table or statistic, batch with `value` and `count`)."""
+    """Pairs of (part, record batch) to pairs of ((part, column), batch with `value` and `count`)."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__()
@@ -23,13 +23,17 @@ class CountValues(beam.PTransform):
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
         """Counts a batch at a time, then adds the counts."""
-        counted = tuple[str, pa.RecordBatch]
+        counted = tuple[tuple[str, str], pa.RecordBatch]
         return (
             records
-            | "CountInBatch"
-            >> beam.FlatMap(lambda batch: count_values(self._features, batch)).with_output_types(counted)
+            | "CountInBatch" >> beam.FlatMap(self._count).with_output_types(counted)
             | "AddCounts" >> beam.CombinePerKey(_AddCounts()).with_output_types(counted)
         )
+
+    def _count(self, element: tuple[str, pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], pa.RecordBatch]]:
+        part, records = element
+        for column, counts in count_columns(self._features, records):
+            yield (part, column), counts
 
 
 class _AddCounts(beam.CombineFn):
