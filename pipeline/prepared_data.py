@@ -4,6 +4,7 @@ manifest.json              written last: a directory without it is not complete
 scenario.yaml              the scenario that made it
 train|validation|test|new_items/*.tfrecord.gz    one tf.Example a session
 vocabularies/, statistics.json, schema.pbtxt
+data_statistics.pbtxt     of every part, for `awmoe validate`
 serving/items.parquet, as_of_<entity>.parquet, co_purchases.parquet
 rejects/<table>.jsonl     what was left out, with its reason
 """
@@ -23,6 +24,7 @@ from pipeline.features import Features
 MANIFEST = "manifest.json"
 SCENARIO = "scenario.yaml"
 SERVING = "serving"
+SCHEMA = "schema.pbtxt"
 #: `new_items`: test sessions whose bought item had no earlier event, reported apart.
 Part = Literal["train", "validation", "test", "new_items"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "new_items")

@@ -27,11 +27,12 @@ from pipeline.beam_pipeline import beam_pipeline
 from pipeline.co_purchases import PAIRS_SCHEMA
 from pipeline.config import Scenario, dump_scenario
 from pipeline.counters import count, read_counters
+from pipeline.data_statistics import STATISTICS_FILE, data_statistics, dump_data_statistics
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, dump_statistics
 from pipeline.errors import InputError
 from pipeline.features import USER_ENTITY, Features
 from pipeline.item_index import ItemIndex
-from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING, Part
+from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SCHEMA, SERVING, Part
 from pipeline.raw_tables import RawTables, Reject
 from pipeline.records import record_schema
 from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
@@ -51,7 +52,6 @@ from pipeline.write_records import WriteRecords
 REJECTS = "rejects"
 #: Carries times from the job to the manifest.
 _TIMES = ".times.json"
-SCHEMA = "schema.pbtxt"
 
 
 def preprocess(
@@ -189,6 +189,8 @@ def _write_assets(directory: Path, features: Features, counts: list[tuple[tuple[
         (directory / VOCABULARIES / f"{name}.txt").write_text(text, encoding="utf-8")
     statistics = numeric_statistics(features, parts["train"])
     (directory / STATISTICS).write_text(dump_statistics(statistics), encoding="utf-8")
+    text = dump_data_statistics(data_statistics(features, parts))
+    (directory / STATISTICS_FILE).write_text(text, encoding="utf-8")
 
 
 def _write_items(directory: Path, features: Features, items: pa.RecordBatch) -> None:
