@@ -16,6 +16,7 @@ from pipeline.text_drift import TextShares
 
 #: A finding names this many of the values it is about.
 _EXAMPLES = 3
+_ITEM_IDS = ("behavior_item_id", "candidate_item_id")
 Feature: TypeAlias = statistics_pb2.FeatureNameStatistics
 Dataset: TypeAlias = statistics_pb2.DatasetFeatureStatistics
 
@@ -97,10 +98,11 @@ def _compare_feature(part: Part, old: Feature, new: Feature, thresholds: Validat
         change, value = now.largest_change(was)
         shares = was.named.get(value, 0.0), now.named.get(value, 0.0)
         yield finding("drift", *shares, change, [value] if value else [], key="text_drift")
+        what = "items" if name in _ITEM_IDS else "values"
         appeared, values = now.surely_not_in(was)
-        yield finding("new_values", 0.0, appeared, appeared, values)
+        yield finding("new_values", 0.0, appeared, appeared, values, key=f"new_{what}")
         vanished, values = was.surely_not_in(now)
-        yield finding("vanished_values", vanished, 0.0, vanished, values)
+        yield finding("vanished_values", vanished, 0.0, vanished, values, key=f"vanished_{what}")
     yield finding("missing_increase", *missing, max(0.0, missing[1] - missing[0]))
 
 

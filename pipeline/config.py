@@ -180,8 +180,10 @@ class Validation(Section):
 
     text_drift: Share = Field(0.05, description="largest change of a value's share (L-infinity distance)")
     number_drift: Share = Field(0.1, description="Jensen-Shannon divergence, base 2")
-    new_values: Share = Field(0.1, description="share of new data's values that old data does not have")
-    vanished_values: Share = Field(0.1, description="share of old data's values that new data does not have")
+    new_values: Share = Field(0.02, description="share of new data's values that old data does not have")
+    vanished_values: Share = Field(0.02, description="share of old data's values that new data does not have")
+    new_items: Share = Field(0.1, description="in place of `new_values` for item ids, which come by nature")
+    vanished_items: Share = Field(0.1, description="in place of `vanished_values` for item ids, which go by nature")
     missing_increase: Share = Field(0.02, description="rise of the share of missing values")
     label_rate: Share = Field(0.2, description="change of the share of positives, relative to the larger")
     behavior_count: Share = Field(0.2, description="change of the mean number of behaviours, relative to the larger")

@@ -12,7 +12,7 @@ from rich.text import Text
 from pipeline.config import FeatureThresholds
 from pipeline.finding import Finding
 
-_COLUMNS = ("part", "feature", "measure", "old", "new", "value", "threshold")
+_NUMBERS = ("old", "new", "value", "threshold")
 #: Of these there is a finding only where there is something to tell.
 _ALWAYS = ("same_schema", "fewest_sessions")
 #: These have a threshold for a single feature.
@@ -32,9 +32,8 @@ class ValidationReport:
 
     @property
     def notable(self) -> list[Finding]:
-        """Those that fail, then those that come half as far, and what could not be compared."""
-        rest = [finding for finding in self.findings if not finding.above]
-        return [*self.above, *(f for f in rest if f.measure in _ALWAYS or 0 < f.threshold / 2 <= f.value)]
+        """Those that fail or come half as far, and what could not be compared."""
+        return [f for f in self.findings if f.above or f.measure in _ALWAYS or 0 < f.threshold / 2 <= f.value]
 
     def summary(self) -> str:
         """One line: how many findings fail, and what to do about the first of them."""
@@ -55,21 +54,26 @@ class ValidationReport:
         return {"ok": not self.above, "findings": [asdict(finding) for finding in findings]}
 
     def table(self, everything: bool = False) -> Table:
-        """The findings for a terminal: what is notable, or everything."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for name in _COLUMNS:
-            table.add_column(
-                name, justify="right" if name in _COLUMNS[3:] else "left", no_wrap=name not in _COLUMNS[3:5]
-            )
-        table.add_column("")
-        for finding in self.findings if everything else self.notable:
+        """The findings for a terminal: what is notable, or everything; `!` marks those that fail."""
+        findings = self.findings if everything else self.notable
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for name in ("", "feature", "measure"):
+            table.add_column(name, no_wrap=True)
+        for name in _NUMBERS:
+            table.add_column(name.replace("threshold", "limit"), justify="right", no_wrap=True)
+        table.add_column("", overflow="fold", min_width=8)
+        for part in dict.fromkeys(finding.part for finding in findings):
+            table.add_row("", Text(part or "schema", style="bold"))
             # as Text: a value may look like markup
-            cells = (Text(_cell(getattr(finding, name))) for name in _COLUMNS)
-            table.add_row(*cells, Text(finding.detail), style="bold red" if finding.above else None)
+            for finding in sorted((f for f in findings if f.part == part), key=lambda f: not f.above):
+                numbers = (_cell(getattr(finding, name)) for name in _NUMBERS)
+                cells = ("!" if finding.above else "", finding.feature, finding.measure, *numbers, finding.detail)
+                table.add_row(*map(Text, cells), style="red" if finding.above else None)
+            table.add_section()
         return table
 
 
 def _cell(value: float | str) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.3g}"

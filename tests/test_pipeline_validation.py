@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pyarrow as pa
 import pytest
 from prepared_statistics import FEATURES, random_records, scenario_of, write_prepared
@@ -111,6 +112,60 @@ def test_what_changed_is_found_and_named(
     }
 
 
+def test_measures_of_a_part_are_those_of_its_plain_values(old: PreparedData, tmp_path: Path) -> None:
+    """The drifts have tests of their own."""
+    changed = random_records(positives=0.2, missing_prices=0.3, behaviors=5, seed=4)
+    plain = [random_records(), changed]
+    report = validate(
+        write_prepared(tmp_path / "new", SCENARIO, {"train": changed}), old, SCENARIO.validation, ["train"]
+    )
+    of = {(f.feature, f.measure): (f.old, f.new, f.value) for f in report.findings}
+
+    def of_both(measured: Callable[[pa.RecordBatch], float]) -> Any:
+        return [pytest.approx(measured(records), rel=1e-9) for records in plain]
+
+    def rate(records: pa.RecordBatch) -> float:
+        return float(np.mean(records.column("candidate_label").flatten().to_numpy(), dtype=np.float64))
+
+    def length(records: pa.RecordBatch) -> float:
+        return float(np.mean([len(items) for items in records.column("behavior_item_id").to_pylist()]))
+
+    def missing(records: pa.RecordBatch) -> float:
+        return float(np.isnan(records.column("candidate_price").flatten().to_numpy()).mean())
+
+    for names, measured in (
+        (("candidate_label", "label_rate"), rate),
+        (("behavior_count", "behavior_count"), length),
+        (("candidate_price", "missing_increase"), missing),
+    ):
+        assert list(of[names][:2]) == of_both(measured), names
+    rates, lengths, shares = ([measured(records) for records in plain] for measured in (rate, length, missing))
+    assert of["candidate_label", "label_rate"][2] == pytest.approx(1 - rates[1] / rates[0])
+    assert of["behavior_count", "behavior_count"][2] == pytest.approx(1 - lengths[0] / lengths[1])
+    assert of["candidate_price", "missing_increase"][2] == pytest.approx(shares[1] - shares[0])
+
+
+def test_measures_are_symmetric_and_do_not_know_how_much_data_there_is(old: PreparedData, tmp_path: Path) -> None:
+    records = random_records(brands=("b0", "b1", "b9"), price=30.0, positives=0.2, behaviors=5)
+    thrice = pa.Table.from_batches([records] * 3).combine_chunks().to_batches()[0]
+    new, more = (
+        write_prepared(tmp_path / name, SCENARIO, {"train": batch})
+        for name, batch in (("new", records), ("more", thrice))
+    )
+
+    def values(one: PreparedData, other: PreparedData) -> dict[tuple[str, str], float]:
+        report = validate(one, other, SCENARIO.validation, ["train"])
+        return {(f.feature, f.measure): f.value for f in report.findings}
+
+    there, back = values(new, old), values(old, new)
+    assert values(more, old) == pytest.approx(there, abs=1e-9)
+    assert values(more, new) == pytest.approx(dict.fromkeys(there, 0.0), abs=1e-9)
+    mirrored = {"new_values": "vanished_values", "vanished_values": "new_values"}
+    for (feature, measure), value in there.items():
+        if measure != "missing_increase":  # a decrease is none
+            assert back[feature, mirrored.get(measure, measure)] == pytest.approx(value, abs=1e-9), (feature, measure)
+
+
 def test_a_finding_tells_what_it_is_about(old: PreparedData, tmp_path: Path) -> None:
     records = random_records(brands=("b0", "b1", "b2", "[bold]"))
     report = validate(write_prepared(tmp_path / "new", SCENARIO, {"train": records}), old, SCENARIO.validation)
@@ -118,7 +173,7 @@ def test_a_finding_tells_what_it_is_about(old: PreparedData, tmp_path: Path) -> 
     new = of["candidate_brand", "new_values"]
     brands = records.column("candidate_brand").flatten().to_pylist()
     share = brands.count("[bold]") / len(brands)
-    assert new == Finding("train", "candidate_brand", "new_values", 0.0, share, share, 0.1, True, "`[bold]`")
+    assert new == Finding("train", "candidate_brand", "new_values", 0.0, share, share, 0.02, True, "`[bold]`")
     assert of["candidate_brand", "vanished_values"].detail == "`b3`"
     assert (of["behavior_count", "behavior_count"].old, of["behavior_count", "behavior_count"].value) == (
         pytest.approx(4, abs=0.3),
