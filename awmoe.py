@@ -32,7 +32,7 @@ def cli() -> None:
 
     \b
     The stages, in the order of the data:
-      simulate -> preprocess -> train -> evaluate -> export -> serve -> rank
+      simulate -> preprocess [-> validate] -> train -> evaluate -> export -> serve -> rank
     `awmoe demo --output demo-output` runs them all on a simulated log.
     """
 
@@ -128,6 +128,58 @@ def preprocess(
     for warning in manifest["runs"][-1]["warnings"]:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"written: {output}")
+
+
+@cli.command()
+@click.argument("new", type=DIRECTORY)
+@click.option("--against", "old", required=True, type=DIRECTORY, metavar="OLD", help="Prepared data known to be good.")
+@click.option("--config", type=FILE, help="Scenario whose section `validation` applies; default: NEW's own.")
+@SET
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(["train", "validation", "test", "new_items"]),
+    help="Compare this part only; may be repeated.",
+)
+@click.option("--all", "everything", is_flag=True, help="Show every measure, not only what is notable.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line instead of a table.")
+def validate(
+    new: Path,
+    old: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    parts: Any,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Compare prepared data with older prepared data before it trains (docs/validation.md).
+
+    NEW and OLD are outputs of `awmoe preprocess`. Ends with exit code 0 if every measure is
+    within its threshold, 1 if one is above, 2 if the data cannot be compared.
+
+    \b
+    Example:
+      awmoe validate data/today --against data/yesterday --set validation.new_values=0.1
+    """
+    from rich.console import Console
+
+    from pipeline.prepared_data import PARTS, PreparedData
+    from pipeline.validation.validate import validate as run
+
+    new_data, old_data = PreparedData.open(new), PreparedData.open(old)
+    scenario = _scenario(config or new_data.scenario_path, overrides)
+    report = run(new_data, old_data, scenario.validation, parts or PARTS)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(everything), allow_nan=False))
+    else:
+        # a log file has no width to keep to
+        console = Console() if sys.stdout.isatty() else Console(width=180)
+        if everything or report.notable:
+            console.print(report.table(everything))
+        click.echo(f"{new} against {old}: {report.summary()}")
+    if report.above:
+        sys.exit(1)
 
 
 @cli.command()

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
-from pipeline.features import Categorical, Features, MultiCategorical, Numeric, Section
+from pipeline.features import COUNTS, Categorical, Features, MultiCategorical, Numeric, Section
 
 #: Of users: enough for the cores of a small machine.
 FEWEST_SHARDS = 4
@@ -196,6 +196,38 @@ class Export(Section):
     max_score_difference: float = Field(1e-5, gt=0, description="exported against trained, on test sessions")
 
 
+#: What a measure of `awmoe validate` may be at most; all of them are between 0 and 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FeatureThresholds(Section):
+    """Thresholds of one feature; one that is not given is that of the section `validation`."""
+
+    drift: Share | None = Field(None, description="in place of `text_drift` or `number_drift`")
+    new_values: Share | None = None
+    vanished_values: Share | None = None
+    missing_increase: Share | None = None
+
+
+class Validation(Section):
+    """What `awmoe validate` lets pass; a threshold of 1 lets everything pass. docs/validation.md explains each."""
+
+    text_drift: Share = Field(0.05, description="largest change of a value's share (L-infinity distance)")
+    number_drift: Share = Field(0.1, description="Jensen-Shannon divergence, base 2")
+    new_values: Share = Field(0.02, description="share of new data's values that old data does not have")
+    vanished_values: Share = Field(0.02, description="share of old data's values that new data does not have")
+    new_items: Share = Field(0.1, description="in place of `new_values` for item ids, which come by nature")
+    vanished_items: Share = Field(0.1, description="in place of `vanished_values` for item ids, which go by nature")
+    missing_increase: Share = Field(0.02, description="rise of the share of missing values")
+    label_rate: Share = Field(0.2, description="change of the share of positives, relative to the larger")
+    behavior_count: Share = Field(0.2, description="change of the mean number of behaviours, relative to the larger")
+    fewest_sessions: int = Field(2000, ge=1, description="a part with fewer is too small to be compared")
+    same_schema: bool = Field(True, description="false: features gone, added or of another type are told, not failed")
+    features: dict[str, FeatureThresholds] = Field(
+        default_factory=dict, description="by record column, for instance candidate_brand"
+    )
+
+
 class Scenario(Section):
     """One scenario: everything under its YAML file."""
 
@@ -206,6 +238,7 @@ class Scenario(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     export: Export = Export()
+    validation: Validation = Validation()
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
@@ -231,6 +264,9 @@ class Scenario(Section):
             if part.feature is not None and part.feature not in session:
                 allowed = ", ".join(session) or "(none)"
                 raise ValueError(f"evaluation.slices.{part.name}.feature: `{part.feature}` is none of {allowed}")
+        columns = [spec.name for spec in (*(f.spec for f in self.features.encoded), *COUNTS)]
+        if unknown := sorted(self.validation.features.keys() - set(columns)):
+            raise ValueError(f"validation.features: `{unknown[0]}` is none of {', '.join(columns)}")
         return self
 
 

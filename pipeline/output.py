@@ -17,7 +17,7 @@ from pipeline.config import Scenario, parse_scenario_text
 from pipeline.days import DateRange
 from pipeline.errors import InputError
 from pipeline.folder import Folder
-from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, parse_manifest, written_otherwise
+from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, Part, parse_manifest, written_otherwise
 
 REJECTS = "rejects"
 COUNTS = "counts"
@@ -86,10 +86,10 @@ class Output:
         self.folder.delete([])  # the folder itself, if that leaves it empty
         return f"{self.target.path}/{REJECTS}" if rejects else ""
 
-    def parts(self, days: DateRange | None) -> dict[str, dict[str, Any]]:
+    def parts(self, days: DateRange | None) -> dict[Part, dict[str, Any]]:
         """The manifest's `parts` with this run's: days that it covers are its own, others stay as they were."""
         written = self.target.files()
-        parts: dict[str, dict[str, Any]] = {}
+        parts: dict[Part, dict[str, Any]] = {}
         for part in PARTS:
             kept = self.manifest["parts"][part]["days"] if self.manifest else {}
             entries = {day: entry for day, entry in kept.items() if days is None or day not in days}

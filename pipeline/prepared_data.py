@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 SCENARIO = "scenario.yaml"
 SERVING = "serving"
+SCHEMA = "schema.pbtxt"
 #: `new_items`: test sessions whose bought item had no earlier event, reported apart.
 Part = Literal["train", "validation", "test", "new_items"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "new_items")

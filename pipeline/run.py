@@ -19,6 +19,7 @@ from pipeline.column_counts import add_up_counts, unpack_counts
 from pipeline.config import FEWEST_SHARDS, Scenario, dump_scenario
 from pipeline.copy_encoding_assets import copy_encoding_assets
 from pipeline.counters import read_counters
+from pipeline.data_statistics import STATISTICS_FILE, data_statistics, dump_data_statistics
 from pipeline.days import DateRange
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, dump_statistics
 from pipeline.errors import InputError
@@ -26,13 +27,12 @@ from pipeline.features import Features
 from pipeline.folder import Folder
 from pipeline.job import TIMES, Job, build_job
 from pipeline.output import Output
-from pipeline.prepared_data import FORMAT, SCENARIO
+from pipeline.prepared_data import FORMAT, SCENARIO, SCHEMA, Part
 from pipeline.raw_tables import RawTables
 from pipeline.records import record_schema
 from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 
-SCHEMA = "schema.pbtxt"
 #: Bytes of the raw log for one shard of users: a few hundred MB in a worker's memory.
 _SHARD_BYTES = 32 * 2**20
 
@@ -177,7 +177,7 @@ def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario], RawT
 
 
 def _complete(
-    scenario: Scenario, place: Output, parts: dict[str, dict[str, Any]], run: dict[str, Any], *, frozen: bool
+    scenario: Scenario, place: Output, parts: dict[Part, dict[str, Any]], run: dict[str, Any], *, frozen: bool
 ) -> dict[str, Any]:
     """Writes what is of all days, and gives the manifest."""
     target, features, old = place.target, scenario.features, place.manifest
@@ -192,6 +192,7 @@ def _complete(
             if not values:
                 run["warnings"].append(_empty_table(features, table))
         target.write(STATISTICS, dump_statistics(numeric_statistics(features, counts["train"])).encode())
+    target.write(STATISTICS_FILE, dump_data_statistics(data_statistics(features, counts)).encode())
     target.write(SCENARIO, dump_scenario(scenario).encode())
     target.write(SCHEMA, text_format.MessageToString(record_schema(features)).encode())
     times = json.loads(target.read(TIMES))

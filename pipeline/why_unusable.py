@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import Scenario
+from pipeline.prepared_data import Part
 
 
 def why_unusable(
-    scenario: Scenario, counters: Mapping[str, int], parts: Mapping[str, Any], *, frozen: bool = False
+    scenario: Scenario, counters: Mapping[str, int], parts: Mapping[Part, Any], *, frozen: bool = False
 ) -> str:
     """Why the job's output cannot be used, in one line; empty where it can.
 

@@ -73,6 +73,13 @@ def test_every_stage_writes_what_the_next_one_reads(job: Path) -> None:
     assert sorted(path.name for path in (job / "models" / "awmoe").iterdir()) == ["1"]
 
 
+def test_prepared_data_is_validated_against_prepared_data(job: Path) -> None:
+    prepared = job / "prepared"
+    said = awmoe("validate", prepared, "--against", prepared, "--set", "validation.fewest_sessions=20").stdout
+    assert "all within their thresholds" in said
+    awmoe("validate", prepared, "--against", job / "log", code=2)
+
+
 def test_a_list_ranked_over_grpc_has_the_scores_of_evaluate(job: Path, server: str) -> None:
     from model.predict import predict
     from model.run_directory import load_run

@@ -15,6 +15,7 @@ from small_log import START, Table, expected_records, small_log, small_scenario,
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.config import load_scenario, parse_scenario
+from pipeline.data_statistics import load_data_statistics
 from pipeline.errors import InputError
 from pipeline.features import InputSpec
 from pipeline.prepared_data import PARTS, Part, PreparedData
@@ -157,6 +158,26 @@ def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None
     assert statistics.std == pytest.approx(prices.std(), rel=1e-3)
     assert statistics.boundaries == pytest.approx(np.quantile(prices, [1 / 3, 2 / 3], method="inverted_cdf"), rel=1e-3)
     assert set(assets.numeric) >= {"as_of_sales", "as_of_with", "behavior_age_days", "item_rating"}
+
+
+def test_statistics_describe_every_part(prepared: PreparedData) -> None:
+    for dataset in load_data_statistics(prepared.latest).datasets:
+        described = prepared.manifest["parts"][dataset.name]
+        assert dataset.num_examples == described["sessions"]
+        if described["sessions"]:
+            records = read_records(prepared, dataset.name).values()
+            of = {feature.name: feature for feature in dataset.features}
+            makers = np.concatenate([r["behavior_maker"] for r in records]).tolist()
+            text = of["behavior_maker"].string_stats
+            assert {b.label: b.sample_count for b in text.rank_histogram.buckets} == {
+                maker: makers.count(maker) for maker in set(makers) - {""}
+            }
+            assert text.common_stats.num_missing == makers.count("")
+            rate = described["positives"] / described["candidates"]
+            assert of["candidate_label"].num_stats.mean == pytest.approx(rate)
+            ratings = np.concatenate([r["candidate_rating"] for r in records])
+            assert of["candidate_rating"].num_stats.mean == pytest.approx(np.nanmean(ratings), rel=1e-3)
+            assert of["candidate_rating"].num_stats.common_stats.num_missing == np.isnan(ratings).sum()
 
 
 def test_the_serving_tables_are_as_of_the_logs_end(prepared: PreparedData) -> None:

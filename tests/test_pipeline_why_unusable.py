@@ -1,5 +1,7 @@
 """The judgement on a finished job: each reason in its words, and nothing against a good one."""
 
+from typing import Any
+
 import pytest
 from small_log import small_scenario
 
@@ -17,7 +19,7 @@ GOOD = {
     "kept/sessions": 8,
     "dropped/candidates/not sampled": 99,
 }
-PARTS = {"train": {"sessions": 6}, "test": {"sessions": 2}}
+PARTS: dict[Any, Any] = {"train": {"sessions": 6}, "test": {"sessions": 2}}
 
 
 def test_a_good_job_has_nothing_against_it() -> None:
