@@ -27,12 +27,11 @@ class DateRange:
         Raises:
             InputError: it is neither, or ends before it begins.
         """
-        first, _, last = text.partition(":")
+        match = re.fullmatch(r"(\d{4}-\d\d-\d\d)(?::(\d{4}-\d\d-\d\d))?", text)
         try:
-            # `fromisoformat` would also take 20240301.
-            days = [_day_number(day) for day in (first, last or first) if re.fullmatch(r"\d{4}-\d\d-\d\d", day)]
-            found = cls(*days)
-        except (ValueError, TypeError):
+            first, last = match.groups() if match else ("", None)
+            found = cls(_day_number(first), _day_number(last or first))
+        except ValueError:
             raise InputError(f"--date-range {text}: must be FIRST:LAST such as 2024-03-01:2024-03-15") from None
         if found.last < found.first:
             raise InputError(f"--date-range {text}: ends before it begins; give the earlier day first")

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Scenario, parse_scenario_text
-from pipeline.days import DateRange
+from pipeline.config import Scenario, Split, parse_scenario_text
+from pipeline.days import SECONDS_OF_A_DAY, DateRange, day_name
 from pipeline.errors import InputError
 from pipeline.folder import Folder
 from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, Part, parse_manifest, written_otherwise
@@ -77,6 +77,31 @@ class Output:
     def target(self) -> Folder:
         """Where this run writes."""
         return self.folder / self.revision
+
+    def boundaries(self, split: Split, days: DateRange | None) -> tuple[int, int] | None:
+        """When validation and test begin, where the scenario or the days that stay say so; else the sessions will.
+
+        Raises:
+            InputError: a day that stays would belong to another part than it is in.
+        """
+        wanted = split.fixed_boundaries
+        if self.manifest is None or split.by != "time":
+            return wanted
+        given = (self.manifest["split"]["validation_start"], self.manifest["split"]["test_start"])
+        if wanted is None:
+            return given
+        moved = set()
+        for before, after in zip(given, wanted, strict=True):
+            if before == after:
+                continue
+            first, last = (second // SECONDS_OF_A_DAY for second in (min(before, after), max(before, after) - 1))
+            moved |= {day_name(day) for day in range(first, last + 1) if days is None or day_name(day) not in days}
+        if moved := moved & {day for part in self.manifest["parts"].values() for day in part["days"]}:
+            raise InputError(
+                f"{self.folder.path}: pipeline.split moves {', '.join(sorted(moved))} to another part; "
+                "have --date-range cover these days too"
+            )
+        return wanted
 
     def discard(self) -> str:
         """Deletes this run's revision but for its rejects; gives the place of these, empty if there are none."""

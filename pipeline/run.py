@@ -120,10 +120,7 @@ def _run_job(
 ) -> dict[str, int]:
     _quiet_beam()
     pipeline = beam_pipeline(pipeline_args)
-    boundaries = scenario.pipeline.split.fixed_boundaries
-    if boundaries is None and place.manifest is not None:
-        split = place.manifest["split"]  # days that are added must not move the parts of those that stay
-        boundaries = (split["validation_start"], split["test_start"])
+    boundaries = place.boundaries(scenario.pipeline.split, days)
     raw = _source(scenario)(pipeline, input_path, scenario)
     with _spill(place, needed=shuffles_in_memory(pipeline)) as spill:
         build_job(pipeline, scenario, raw, Job(place.target, days, boundaries, spill))

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from prepared_records import read_records
 from small_log import START, Table, expected_records, small_log, small_scenario, write_log
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.config import load_scenario, parse_scenario
 from pipeline.data_statistics import load_data_statistics
 from pipeline.errors import InputError
-from pipeline.features import InputSpec
-from pipeline.prepared_data import PARTS, Part, PreparedData
+from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.records import record_specs
 from pipeline.run import preprocess
 
@@ -32,26 +32,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     directory = tmp_path_factory.mktemp("run")
     preprocess(SCENARIO, str(write_log(directory / "log", LOG)), str(directory / "out"))
     return PreparedData.open(directory / "out")
-
-
-def read_records(prepared: PreparedData, part: Part) -> dict[str, dict[str, Any]]:
-    """Records of a part by session id, parsed by TensorFlow from the declared columns alone."""
-
-    def parser(spec: InputSpec) -> Any:
-        dtype = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}[spec.dtype]
-        return tf.io.RaggedFeature(dtype) if spec.axis else tf.io.FixedLenFeature([], dtype)
-
-    parsers = {spec.name: parser(spec) for spec in record_specs(SCENARIO.features)}
-    records = {}
-    for example in tf.data.TFRecordDataset(prepared.files(part), compression_type="GZIP"):
-        row = {name: value.numpy() for name, value in tf.io.parse_single_example(example, parsers).items()}
-        row = {name: np.vectorize(bytes.decode, otypes=[object])(v) if _is_text(v) else v for name, v in row.items()}
-        records[str(row["session_id"])] = row
-    return records
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, bytes) or value.dtype == object
 
 
 def group(record: dict[str, Any], prefix: str, size: int) -> list[dict[str, Any]]:
@@ -77,7 +57,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> 
 def test_every_record_equals_the_reference(prepared: PreparedData) -> None:
     seen = set()
     for part in PARTS:
-        for session, record in read_records(prepared, part).items():
+        for session, record in read_records(prepared, SCENARIO.features, part).items():
             expected = EXPECTED[session]
             seen.add(session)
             for name in ("user_id", "time"):
@@ -96,7 +76,7 @@ def test_every_record_equals_the_reference(prepared: PreparedData) -> None:
 
 
 def test_parts_are_in_time_and_only_training_is_sampled(prepared: PreparedData) -> None:
-    records = {part: read_records(prepared, part) for part in PARTS}
+    records = {part: read_records(prepared, SCENARIO.features, part) for part in PARTS}
     split = prepared.manifest["split"]
     assert max(r["time"] for r in records["train"].values()) < split["validation_start"]
     assert all(split["validation_start"] <= r["time"] < split["test_start"] for r in records["validation"].values())
@@ -121,7 +101,7 @@ def test_the_manifest_counts_what_is_there(prepared: PreparedData) -> None:
     manifest = prepared.manifest
     assert (manifest["format"], manifest["scenario"]) == (2, "small")
     for part in PARTS:
-        records = read_records(prepared, part).values()
+        records = read_records(prepared, SCENARIO.features, part).values()
         described = {name: value for name, value in manifest["parts"][part].items() if name != "days"}
         assert described == {
             "sessions": len(records),
@@ -146,7 +126,7 @@ def assert_adds_up(counters: dict[str, int]) -> None:
 
 def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None:
     assets = prepared.assets(SCENARIO.features)
-    records = read_records(prepared, "train").values()
+    records = read_records(prepared, SCENARIO.features, "train").values()
     brands = np.concatenate([np.append(r["behavior_maker"], r["candidate_maker"]) for r in records]).tolist()
     counts = {brand: brands.count(brand) for brand in set(brands) - {""}}
     assert assets.vocabulary("brand") == sorted((b for b in counts if counts[b] >= 2), key=lambda b: (-counts[b], b))
@@ -165,7 +145,7 @@ def test_statistics_describe_every_part(prepared: PreparedData) -> None:
         described = prepared.manifest["parts"][dataset.name]
         assert dataset.num_examples == described["sessions"]
         if described["sessions"]:
-            records = read_records(prepared, dataset.name).values()
+            records = read_records(prepared, SCENARIO.features, dataset.name).values()
             of = {feature.name: feature for feature in dataset.features}
             makers = np.concatenate([r["behavior_maker"] for r in records]).tolist()
             text = of["behavior_maker"].string_stats

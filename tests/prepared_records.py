@@ -1,0 +1,44 @@
+"""Reads prepared records as TensorFlow does, from the declared columns alone."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.features import Features, InputSpec
+from pipeline.prepared_data import PARTS, Part, PreparedData
+from pipeline.records import record_specs
+
+
+def read_records(prepared: PreparedData, features: Features, part: Part) -> dict[str, dict[str, Any]]:
+    """Records of a part by session id."""
+    parsers = {spec.name: _parser(spec) for spec in record_specs(features)}
+    records = {}
+    for example in tf.data.TFRecordDataset(prepared.files(part), compression_type="GZIP"):
+        row = {name: value.numpy() for name, value in tf.io.parse_single_example(example, parsers).items()}
+        row = {name: np.vectorize(bytes.decode, otypes=[object])(v) if _is_text(v) else v for name, v in row.items()}
+        assert str(row["session_id"]) not in records
+        records[str(row["session_id"])] = row
+    return records
+
+
+def comparable_records(prepared: PreparedData, features: Features) -> dict[tuple[str, str], dict[str, Any]]:
+    """All records by part and session id, with values that `==` compares (NaN as None)."""
+    return {
+        (part, session): {name: _comparable(value) for name, value in record.items()}
+        for part in PARTS
+        for session, record in read_records(prepared, features, part).items()
+    }
+
+
+def _comparable(value: Any) -> Any:
+    return [None if each != each else each for each in np.atleast_1d(value).tolist()]
+
+
+def _parser(spec: InputSpec) -> Any:
+    dtype = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}[spec.dtype]
+    return tf.io.RaggedFeature(dtype) if spec.axis else tf.io.FixedLenFeature([], dtype)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, bytes) or value.dtype == object
