@@ -62,8 +62,9 @@ def data_statistics(
     buckets = {f.name for f in features.encoded if counted_by_bucket(features, f)}
     several = {f.name for f in features.encoded if isinstance(f.declaration, MultiCategorical)}
     for part in PARTS:
-        columns = counts.get(part, {})
-        sessions = _total(columns["behavior_count"]) if "behavior_count" in columns else 0
+        # A column without any value (no user has a behaviour) is not among the counts.
+        columns = {spec.name: _no_counts(spec) for spec in counted_specs(features)} | dict(counts.get(part, {}))
+        sessions = _total(columns["behavior_count"])
         dataset = statistics.datasets.add(name=part, num_examples=sessions)
         if not sessions:
             continue
@@ -98,6 +99,11 @@ def load_data_statistics(directory: str | Path) -> statistics_pb2.DatasetFeature
         raise InputError(f"{path}: not there; run `awmoe preprocess` again, which writes it") from None
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise InputError(f"{path}: is damaged ({error}); preprocess again") from None
+
+
+def _no_counts(spec: InputSpec) -> pa.RecordBatch:
+    value = pa.array([], pa.string() if spec.dtype == "string" else pa.float64())
+    return pa.RecordBatch.from_arrays([value, pa.array([], pa.int64())], names=["value", "count"])
 
 
 def _feature(spec: InputSpec, counts: pa.RecordBatch, units: int) -> statistics_pb2.FeatureNameStatistics:

@@ -1,5 +1,6 @@
 """Reads prepared records as TensorFlow does, from the declared columns alone."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ def comparable_records(prepared: PreparedData, features: Features) -> dict[tuple
         for part in PARTS
         for session, record in read_records(prepared, features, part).items()
     }
+
+
+def record_messages(prepared: PreparedData) -> dict[str, list[tf.train.Example]]:
+    """All records by part and file, parsed: their encoder writes a map's entries in no certain order."""
+    messages = {}
+    for part in PARTS:
+        for file in prepared.files(part):
+            records = tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator()
+            name = str(Path(file).relative_to(prepared.directory)).partition("/")[2]  # without the revision
+            messages[name] = [tf.train.Example.FromString(record) for record in records]
+    return messages
 
 
 def _comparable(value: Any) -> Any:
