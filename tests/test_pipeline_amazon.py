@@ -559,7 +559,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
             read_amazon_search,
             "amazon_search",
             ["features.item.price.optional=false"],
-            r"features.item.price: some Amazon items have none; add `optional: true`",
+            r"features.item.price: `price` is missing in some rows of this source; add `optional: true`",
         ),
     ],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -20,11 +19,12 @@ from pipeline.batches import GatherBatches, split_batch
 from pipeline.config import Scenario
 from pipeline.counters import count
 from pipeline.errors import InputError
-from pipeline.features import Features, Numeric
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.sampling import hash_texts, mix_hashes
 from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_FIELDS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
+from pipeline.sources.check_columns import check_columns
+from pipeline.sources.list_files import list_files
 from pipeline.sources.open_raw import open_raw
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import TIME, check_rows, column
@@ -55,7 +55,7 @@ def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> 
     Raises:
         InputError: a file is not there, or a feature reads a column that the files lack.
     """
-    _check_columns(scenario.features, has_query=False)
+    check_columns(scenario.features, _given())
     items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
     reviewed = (
         reviews
@@ -82,7 +82,7 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
     Raises:
         InputError: a file is not there, or a feature reads a column that the files lack.
     """
-    _check_columns(scenario.features, has_query=True)
+    check_columns(scenario.features, _given("query"))
     items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
     files = _files(directory, _QUERIES_FILE, "queries (item, tab, query), as queries_*.tsv or queries_*.tsv.gz")
     read = (
@@ -102,28 +102,14 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
     return RawTables(items, _no_users(pipeline), made.events, made.sessions, rejects)
 
 
-def _check_columns(features: Features, has_query: bool) -> None:
-    query = [("query", pa.string())] if has_query else []
-    given = {"item": ITEMS_SCHEMA, "query": pa.schema(query), "user": pa.schema([])}
-    for feature in features.candidate_features + features.query_features + features.user_features:
-        if feature.as_of is not None:
-            continue
-        group = "item" if feature.group == "candidate" else feature.group
-        schema = given[group]
-        if pa.field(feature.column, pa.type_for_alias(feature.spec.dtype)) not in list(schema):
-            columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            raise InputError(
-                f"features.{group}.{feature.field}: reads `{feature.column}` as {feature.spec.dtype}; "
-                f"the columns that this source has for `{group}`: {columns}"
-            )
-        if isinstance(feature.declaration, Numeric) and not feature.declaration.optional:
-            raise InputError(f"features.{group}.{feature.field}: some Amazon items have none; add `optional: true`")
+def _given(*query: str) -> dict[str, pa.Schema]:
+    """The columns that the files have for features."""
+    return {"item": ITEMS_SCHEMA, "query": pa.schema([(name, pa.string()) for name in query]), "user": pa.schema([])}
 
 
 def _files(directory: str, name: re.Pattern[str], what: str) -> list[str]:
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; it should hold the Amazon review data set's files")
-    files = sorted(str(path) for path in Path(directory).iterdir() if name.fullmatch(path.name))
+    listed = list_files(directory, holds="the Amazon review data set's files")
+    files = [path for each, path in listed.items() if name.fullmatch(each)]
     if not files:
         raise InputError(f"{directory}: has no {what}")
     return files
