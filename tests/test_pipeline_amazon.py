@@ -1,4 +1,4 @@
-"""Amazon reviews: fields of both layouts, candidates that know no future, and the files end to end."""
+"""Amazon reviews: fields of all layouts, candidates that know no future, and the files end to end."""
 
 import gzip
 import json
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from counters_add_up import assert_adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,8 +29,8 @@ from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, 
 from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
 from pipeline.sources import popularity_draw as popularity_draw_module
-from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_FIELDS, read_amazon, read_amazon_search
-from pipeline.sources.amazon_metadata import METADATA_FIELDS, parse_metadata
+from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_LAYOUTS, read_amazon, read_amazon_search
+from pipeline.sources.amazon_metadata import METADATA_LAYOUTS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
 from pipeline.sources.json_lines import parse_json_lines
 from pipeline.sources.popularity_draw import popularity_draw
@@ -49,13 +50,25 @@ def needs(directory: Path) -> pytest.MarkDecorator:
 
 
 def items_of(*lines: bytes) -> tuple[list[dict[str, Any]], list[Reject]]:
-    raw, unread = parse_json_lines(list(lines), METADATA_FIELDS, table="items", file="f", literal_eval=True)
-    items, rejects = parse_metadata(raw)
-    return items.to_pylist(), unread + rejects
+    found: list[dict[str, Any]] = []
+    bad: list[Reject] = []
+    for line in lines:
+        layout = next(layout for layout in METADATA_LAYOUTS if layout.has(line))
+        raw, unread = parse_json_lines([line], layout.schema, table="items", file="f", literal_eval=True)
+        items, rejects = parse_metadata(raw)
+        found += items.to_pylist()
+        bad += unread + rejects
+    return found, bad
 
 
 def item_of(**record: Any) -> dict[str, Any]:
     items, rejects = items_of(json.dumps({"asin": "a", **record}).encode())
+    assert not rejects, rejects
+    return items[0]
+
+
+def item_of_2023(**record: Any) -> dict[str, Any]:
+    items, rejects = items_of(json.dumps({"main_category": "M", "asin": "v", "parent_asin": "p", **record}).encode())
     assert not rejects, rejects
     return items[0]
 
@@ -76,10 +89,37 @@ def item_of(**record: Any) -> dict[str, Any]:
         ("$5.00 each", math.nan),
         (".a-box-inner{background-color:#fff}#id .selected{width:160px}", math.nan),
         ('\n\t <div class="a-section">$4.99</div>', math.nan),
+        ("from 12.99", 12.99),
+        ("—", math.nan),
     ],
 )
-def test_prices_of_both_layouts(price: Any, dollars: float) -> None:
-    assert item_of(price=price)["price"] == pytest.approx(dollars, nan_ok=True)
+def test_prices_of_all_layouts(price: Any, dollars: float) -> None:
+    for item in (item_of, item_of_2023):
+        assert item(price=price)["price"] == pytest.approx(dollars, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("record", "brand"),
+    [
+        ({"store": "Visit &amp; Store", "details": {"Brand": "B"}}, "Visit & Store"),
+        ({"store": None, "details": {"Brand": "B", "Size": {"x": [1]}}}, "B"),
+        ({"store": "", "details": {"Size": "L"}}, ""),
+        ({"store": None, "details": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_brand_of_2023_is_the_store_or_what_the_details_say(record: dict[str, Any], brand: str) -> None:
+    assert item_of_2023(**record)["brand"] == brand
+
+
+def test_the_item_of_2023_is_the_parent_and_its_categories_are_one_path() -> None:
+    item = item_of_2023(
+        categories=["Beauty", "Hair &amp; Scalp", "Combs"], title=" T ", average_rating=4.5, images=[{}]
+    )
+    assert item | {"price": None} == {
+        "item_id": "p", "title": "T", "brand": "", "category": "Beauty > Hair & Scalp > Combs", "price": None,
+    }  # fmt: skip
+    assert items_of(b'{"main_category": "M", "asin": "v"}')[1][0].reason == "lacks `parent_asin`"
 
 
 def test_a_missing_price_field_is_a_missing_price() -> None:
@@ -109,7 +149,7 @@ def test_a_negative_or_infinite_price_is_a_reject(price: str) -> None:
         ({}, ""),
     ],
 )
-def test_categories_of_both_layouts(record: dict[str, Any], category: str) -> None:
+def test_categories_of_2014_and_2018(record: dict[str, Any], category: str) -> None:
     assert item_of(**record)["category"] == category
 
 
@@ -470,6 +510,105 @@ def test_amazon_reads_tiny_files_exactly(tiny: Path, tmp_path: Path) -> None:
     }
 
 
+#: The same items and reviews in each release's words: category path, price, brand.
+CONTENT_ITEMS = [
+    ("a", ["X", "Y"], 2.5, "B"),
+    ("b", ["X"], 1000.0, ""),
+    ("c", ["X", "Y"], None, "C & D"),
+]
+CONTENT_REVIEWS = [(f"u{n % 7}", "abcabb"[(n % 7 + n // 7 % 2) % 6], n // 3) for n in range(60)]
+RELEASES: dict[int, tuple[Callable[..., Any], Callable[..., Any], str, str]] = {
+    2014: (
+        lambda item, path, price, brand: str(
+            {"asin": item, "categories": [["X"], path], "brand": brand} | ({} if price is None else {"price": price})
+        ),
+        lambda user, item, day: {"reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "helpful": [0, 0]},
+        "meta_Beauty.json.gz",
+        "reviews_Beauty_5.json.gz",
+    ),
+    2018: (
+        lambda item, path, price, brand: {
+            "asin": item, "category": path, "brand": brand.replace("&", "&amp;"), "main_cat": "M",
+            "price": f"${price:,.2f}" if price else "",
+        },
+        lambda user, item, day: {"reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "verified": True},
+        "meta_Beauty.json",
+        "Beauty_5.json",
+    ),
+    2023: (
+        lambda item, path, price, brand: {
+            "main_category": "M", "store": brand or None, "categories": path,
+            "price": price if price != 1000.0 else "from 1,000.00",
+            "details": {"Brand": None}, "parent_asin": item, "images": [{"thumb": "t"}], "rating_number": 3,
+        },
+        lambda user, item, day: {
+            "rating": 5.0, "text": 'a "user_id" in quotes', "asin": f"{item}-red", "parent_asin": item, "user_id": user,
+            "timestamp": day * 86_400_000 + 999, "verified_purchase": True,
+        },
+        "meta_Beauty.jsonl.gz",
+        "Beauty.jsonl.gz",
+    ),
+}  # fmt: skip
+
+
+def write_release(directory: Path, release: int, bad: Iterable[Any] = ()) -> Path:
+    item, review, metadata_file, reviews_file = RELEASES[release]
+    directory.mkdir()
+    write_lines(directory / metadata_file, [item(*row) for row in CONTENT_ITEMS])
+    write_lines(directory / reviews_file, [*(review(*row) for row in CONTENT_REVIEWS), *bad])
+    (directory / "queries_Beauty.tsv").write_text("a\tshoes\nb\tshoes\nc\tshoes\n")
+    return directory
+
+
+@pytest.mark.parametrize("read", [read_amazon, read_amazon_search])
+def test_all_releases_give_the_same_tables(tmp_path: Path, read: Callable[..., RawTables]) -> None:
+    scenario = AMAZON if read is read_amazon else AMAZON_SEARCH
+    found = {}
+    for release in RELEASES:
+        log = write_release(tmp_path / f"log{release}", release)
+        elements, counters = run_source(read, log, scenario, tmp_path / f"out{release}")
+        tables = {
+            table: sorted(repr(row) for batch in elements[table] for row in (batch.to_pylist()))
+            for table in ("items", "events", "sessions")
+        }
+        assert elements["rejects"] == []
+        assert len(tables["events"]) == 60
+        found[release] = tables, counters
+    assert found[2014] == found[2018] == found[2023]
+    assert len(found[2023][0]["sessions"]) > 5
+    assert "'price': 1000.0" in found[2023][0]["items"][1]
+
+
+def test_bad_lines_of_2023_are_rejects_and_the_counters_add_up(tmp_path: Path) -> None:
+    good = RELEASES[2023][1]("u1", "a", 70)
+    bad = [
+        good | {"timestamp": "soon"},
+        good | {"timestamp": 4_133_980_800_000},
+        {name: value for name, value in good.items() if name != "parent_asin"},
+        {name: value for name, value in good.items() if name != "user_id"},
+        good | {"user_id": ["u"]},
+        '{"user_id": "u1", "parent_asin"',
+        good,
+        RELEASES[2014][1]("u1", "b", 71),  # releases may even be mixed in one file
+    ]
+    log = write_release(tmp_path / "log", 2023, bad)
+    scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
+    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["counters"]
+    rejects = [json.loads(line) for line in (tmp_path / "out/rejects/reviews.jsonl").read_text().splitlines()]
+    assert Counter(reject["reason"] for reject in rejects) == {
+        "`timestamp` is no time": 1,
+        "`timestamp` is before 1970 or after 2100 (in milliseconds)": 1,
+        "lacks `parent_asin`": 1,
+        "lacks `user_id`": 1,
+        "`user_id` is a list, not text": 1,
+        "no JSON": 1,
+    }
+    assert {reject["file"] for reject in rejects} == {str(log / "Beauty.jsonl.gz")}
+    assert counters["read/reviews"] == 68
+    assert counters["kept/reviews"] == 62
+    assert_adds_up(counters)
+
+
 @pytest.mark.parametrize(
     ("reviews", "message"),
     [
@@ -500,11 +639,10 @@ def test_counters_of_a_whole_run_add_up(tiny: Path, tmp_path: Path) -> None:
     write_lines(tiny / "more_reviews.json", [*more, more[0]])
     scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
     counters = preprocess(scenario, str(tiny), str(tmp_path / "out"))["counters"]
-    tables = [name.removeprefix("read/") for name in counters if name.startswith("read/")]
-    assert tables == ["events", "items", "queries", "reviews", "sessions"]
-    for table in tables:
-        left_out = {n: v for n, v in counters.items() if n.startswith((f"rejected/{table}/", f"dropped/{table}/"))}
-        assert counters[f"read/{table}"] == counters[f"kept/{table}"] + sum(left_out.values()), (table, left_out)
+    assert {name for name in counters if name.startswith("read/")} == {
+        f"read/{table}" for table in ("events", "items", "queries", "reviews", "sessions")
+    }
+    assert_adds_up(counters)
 
 
 def test_a_queries_file_that_was_cut_off_is_an_error(tiny: Path, tmp_path: Path) -> None:
@@ -600,7 +738,7 @@ def test_no_candidate_of_beauty_knows_the_future() -> None:
         query_of = dict(line.rstrip("\n").split("\t") for line in lines)
     with gzip.open(BEAUTY / "reviews_Beauty_5.json.gz") as lines:
         batch, rejects = parse_json_lines(
-            lines.read().splitlines(), REVIEW_FIELDS, table="reviews", file="reviews_Beauty_5.json.gz"
+            lines.read().splitlines(), REVIEW_LAYOUTS[-1].schema, table="reviews", file="reviews_Beauty_5.json.gz"
         )
     assert (batch.num_rows, rejects) == (198_502, [])
     batch = batch.rename_columns(REVIEW_COLUMNS)

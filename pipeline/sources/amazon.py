@@ -1,4 +1,4 @@
-"""Amazon reviews, in the layouts of 2014 and 2018, as two scenarios (files: docs/amazon.md).
+"""Amazon reviews, in the layouts of 2014, 2018 and 2023, as two scenarios (files: docs/amazon.md).
 
 A review is a purchase. Reviews are joined to the metadata on the item and grouped by user
 (`read_amazon`) or by query (`read_amazon_search`); `amazon_sessions` turns a group into sessions.
@@ -21,21 +21,36 @@ from pipeline.counters import count
 from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.sampling import hash_texts, mix_hashes
-from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_FIELDS, parse_metadata
+from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_LAYOUTS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
 from pipeline.sources.check_columns import check_columns
+from pipeline.sources.layout import Layout
 from pipeline.sources.list_files import list_files
 from pipeline.sources.open_raw import open_raw
 from pipeline.sources.read_table import ReadTable
-from pipeline.sources.rows import TIME, check_rows, column
+from pipeline.sources.rows import MILLISECONDS, TIME, check_rows, column
 
-#: The fields of a review that are read, and their names from there on.
-REVIEW_FIELDS = pa.schema(
-    [
-        column("reviewerID", pa.string(), required=True),
-        column("asin", pa.string(), required=True),
-        column("unixReviewTime", TIME, required=True),
-    ]
+#: The fields of a review that are read, and their names from there on. A line tells its release by its fields.
+REVIEW_LAYOUTS = (
+    Layout(
+        pa.schema(
+            [
+                column("user_id", pa.string(), required=True),
+                column("parent_asin", pa.string(), required=True),
+                column("timestamp", MILLISECONDS, required=True),
+            ]
+        ),
+        marks=("user_id", "parent_asin"),  # 2023
+    ),
+    Layout(
+        pa.schema(
+            [
+                column("reviewerID", pa.string(), required=True),
+                column("asin", pa.string(), required=True),
+                column("unixReviewTime", TIME, required=True),
+            ]
+        )
+    ),
 )
 REVIEW_COLUMNS = ["user_id", "item_id", "time"]
 ITEM_IDS = pa.schema([("item_id", pa.string())])
@@ -121,8 +136,8 @@ def _read_items_and_reviews(
     """Items; the reviews of these items in `REVIEW_COLUMNS`; rejects."""
     metadata_files = _files(directory, _METADATA_FILE, "metadata, as meta_*.json, meta_*.jsonl or either with .gz")
     reviews_files = _files(directory, _REVIEWS_FILE, "reviews, as *.json, *.jsonl or either with .gz (not meta_*)")
-    metadata = pipeline | "ReadMetadata" >> ReadTable("items", metadata_files, METADATA_FIELDS, literal_eval=True)
-    reviews = pipeline | "ReadReviews" >> ReadTable("reviews", reviews_files, REVIEW_FIELDS)
+    metadata = pipeline | "ReadMetadata" >> ReadTable("items", metadata_files, METADATA_LAYOUTS, literal_eval=True)
+    reviews = pipeline | "ReadReviews" >> ReadTable("reviews", reviews_files, REVIEW_LAYOUTS)
     columns = items_schema(scenario.features).names
     parsed = metadata.batches | "ParseMetadata" >> beam.FlatMap(_parse_metadata, columns).with_outputs(
         "rejects", main="items"
@@ -185,8 +200,9 @@ def _one_query_of_each_item(queries: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _keep_reviews_of(batch: pa.RecordBatch, items: pa.RecordBatch) -> pa.RecordBatch:
-    known = batch.rename_columns(REVIEW_COLUMNS).filter(pc.is_in(batch["asin"], value_set=items["item_id"]))
-    count("dropped/reviews/no metadata", batch.num_rows - known.num_rows)
+    reviews = batch.rename_columns(REVIEW_COLUMNS)
+    known = reviews.filter(pc.is_in(reviews["item_id"], value_set=items["item_id"]))
+    count("dropped/reviews/no metadata", reviews.num_rows - known.num_rows)
     return known
 
 

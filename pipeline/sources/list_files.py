@@ -24,18 +24,20 @@ def list_files(directory: str, holds: str) -> dict[str, str]:
         InputError: there is no such directory, or it cannot be listed.
     """
     try:
-        if FileSystems.get_scheme(directory) is None:
-            # Beam's own listing walks the whole tree and hides links to nowhere: a part of the log would be missed.
-            found = {path.name: str(path) for path in Path(directory).iterdir()}
-        else:
-            found = _list_url(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        found = None
+        found = _list_local(directory) if FileSystems.get_scheme(directory) is None else _list_url(directory)
     except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system has
         raise InputError(f"{directory}: cannot be listed, {_reason(error)}") from error
     if found is None:
         raise InputError(f"{directory}: no such directory; it should hold {holds}")
     return dict(sorted(found.items()))
+
+
+def _list_local(directory: str) -> dict[str, str] | None:
+    """Beam's own listing walks the whole tree and hides links to nowhere: a part of the log would be missed."""
+    try:
+        return {path.name: str(path) for path in Path(directory).iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _list_url(directory: str) -> dict[str, str] | None:

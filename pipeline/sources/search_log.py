@@ -13,6 +13,7 @@ from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.features import Feature, Features, MultiCategorical, Numeric
 from pipeline.raw_tables import RawTables
+from pipeline.sources.layout import Layout
 from pipeline.sources.list_files import list_files
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import TIME, column
@@ -36,7 +37,7 @@ def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario)
             raise InputError(
                 f"{directory}: has no {table}; expected {table}.jsonl, .jsonl.gz or .parquet, or shards of it"
             )
-        read[table] = pipeline | f"Read{table.title()}" >> ReadTable(table, files, schema)
+        read[table] = pipeline | f"Read{table.title()}" >> ReadTable(table, files, [Layout(schema)])
     return RawTables(
         items=read["items"].batches,
         users=read["users"].batches,
