@@ -3,12 +3,9 @@
 import gzip
 import json
 import math
-import pickle
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +18,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from counters_add_up import assert_adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_source import rows_of, run_source
 
 from pipeline.config import Scenario, load_scenario
-from pipeline.counters import read_counters
 from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.run import preprocess
@@ -344,34 +341,6 @@ def test_a_user_who_reviewed_everything_has_no_session() -> None:
 
 
 # Files to raw tables
-
-
-def save(element: Any, directory: str) -> None:
-    """Elements cannot leave the runner by memory: each becomes a file."""
-    Path(directory, uuid.uuid4().hex).write_bytes(pickle.dumps(element))
-
-
-def run_source(
-    read: Callable[[beam.Pipeline, str, Scenario], RawTables], directory: Path, scenario: Scenario, output: Path
-) -> tuple[dict[str, list[Any]], dict[str, int]]:
-    """Runs a source; gives the elements of each of its PCollections, and its counters."""
-    pipeline = beam.Pipeline(runner=FnApiRunner())
-    raw = read(pipeline, str(directory), scenario)
-    tables = [field.name for field in fields(RawTables)]
-    for table in tables:
-        (output / table).mkdir(parents=True)
-        getattr(raw, table) | f"Save{table.title()}" >> beam.Map(save, str(output / table))
-    result = pipeline.run()
-    result.wait_until_finish()
-    elements = {table: [pickle.loads(path.read_bytes()) for path in (output / table).iterdir()] for table in tables}
-    return elements, read_counters(result)
-
-
-def rows_of(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[dict[str, Any]]:
-    batches = list(batches)
-    for batch in batches:
-        assert batch.schema.equals(schema), f"{batch.schema}\nis not\n{schema}"
-    return [row for batch in batches for row in batch.to_pylist()]
 
 
 def write_lines(path: Path, records: Iterable[Any]) -> None:
