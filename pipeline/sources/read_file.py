@@ -8,6 +8,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import InputError
 from pipeline.raw_tables import Reject
 from pipeline.rejects import reject_rows
 from pipeline.sources.json_lines import parse_json_lines
@@ -66,11 +67,23 @@ def _by_layout(lines: list[bytes], layouts: Sequence[Layout]) -> Iterator[tuple[
 
 
 def _parquet(stream: BinaryIO, schema: pa.Schema, table: str, path: str) -> _Read:
-    file = pq.ParquetFile(stream)
-    columns = [name for name in schema.names if name in file.schema_arrow.names]
-    for raw in file.iter_batches(batch_size=_BLOCK_ROWS, columns=columns):
+    for raw in _batches(stream, schema):
         batch, reasons = check_rows(raw, schema)
         rejects: list[Reject] = []
         for row, reason in sorted(reasons.items()):
             rejects += reject_rows(raw.slice(row, 1), reason, table=table, file=path)
         yield batch, rejects
+
+
+def _batches(stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(stream)
+        names = file.schema_arrow.names
+        columns = [name for name in schema.names if name in names]
+        if twice := [name for name in columns if names.count(name) > 1]:
+            raise InputError(f"two columns are named `{twice[0]}`")
+        yield from file.iter_batches(batch_size=_BLOCK_ROWS, columns=columns)
+    except (InputError, OSError, pa.ArrowException):
+        raise
+    except Exception as error:  # whatever the bytes of a damaged file lead to
+        raise InputError(f"cannot be read, is it damaged? {' '.join(str(error).split())}") from error

@@ -110,9 +110,12 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
     if not field.nullable and missing.any():
         problems.append((missing, f"lacks `{path}`"))
     if pa.types.is_string(kind):
-        clean = _text(array, field, path)
+        clean, invalid = _text(array, field, path)
+        problems.append((invalid, f"`{path}` is no UTF-8"))
         if not field.nullable:
-            problems.append((pc.equal(clean, "").to_numpy(zero_copy_only=False) & ~missing, f"`{path}` is empty"))
+            problems.append(
+                (pc.equal(clean, "").to_numpy(zero_copy_only=False) & ~missing & ~invalid, f"`{path}` is empty")
+            )
         if allowed := _annotation(field, b"allowed"):
             other = pc.invert(pc.is_in(clean, pa.array(allowed.split("|")))).to_numpy(zero_copy_only=False)
             problems.append((other & ~missing, f"`{path}` is none of {allowed.replace('|', ', ')}"))
@@ -146,17 +149,32 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
     return clean, [(mask, reason) for mask, reason in problems if mask.any()]
 
 
-def _text(array: pa.Array, field: pa.Field, path: str) -> pa.Array:
+def _text(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, np.ndarray]:
+    """Clean text, and where it was no UTF-8: Parquet files say it is, and reading does not check."""
     separator = separator_of(field)
     if separator and _is_list(array.type) and _fits_text(array.type.value_type):
         array = pc.binary_join(_without_nulls(array.cast(pa.list_(pa.string()))), separator)
     elif not (_fits_text(array.type) or (takes_decimals(field) and pa.types.is_floating(array.type))):
         raise InputError(f"column `{path}` is {array.type}, not text")
     text = pc.fill_null(array.cast(pa.string()), "")
+    invalid = np.zeros(len(text), bool)
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        invalid = np.array([not _is_utf8(value) for value in text.cast(pa.binary()).to_pylist()])
+        text = pc.if_else(pa.array(invalid), "", text)
     # A vocabulary file has one value a line.
     if pc.any(pc.match_substring_regex(text, r"[\r\n]")).as_py():
         text = pc.replace_substring_regex(text, r"[\r\n]+", " ")
-    return text
+    return text, invalid
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
@@ -230,7 +248,7 @@ def _struct(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list
 
 def _cast(array: pa.Array, to: pa.DataType, path: str, what: str) -> pa.Array:
     try:
-        return array.cast(to)
+        return array.cast(to, safe=False)  # a large integer may lose digits
     except pa.ArrowException:
         raise InputError(f"column `{path}` is {array.type}, not {what}") from None
 
