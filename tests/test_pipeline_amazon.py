@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
+from pipeline.sources import amazon
 from pipeline.sources import popularity_draw as popularity_draw_module
 from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_LAYOUTS, read_amazon, read_amazon_search
 from pipeline.sources.amazon_metadata import METADATA_LAYOUTS, parse_metadata
@@ -612,6 +613,78 @@ def test_counters_of_a_whole_run_add_up(tiny: Path, tmp_path: Path) -> None:
         f"read/{table}" for table in ("events", "items", "queries", "reviews", "sessions")
     }
     assert_adds_up(counters)
+
+
+def test_broken_lines_among_good_ones_lose_no_good_one(tiny: Path, tmp_path: Path) -> None:
+    """The good lines of `tiny` in every file, each between lines that are broken."""
+    whole, counts = run_source(read_amazon_search, tiny, AMAZON_SEARCH, tmp_path / "whole")
+    junk = [
+        b"{",
+        b"\0",
+        b"\xff\xfe",
+        b"[1]",
+        b'{"asin": ["a"]}',
+        b'{"user_id": 1e400}',
+        b"\ta\t",
+        b"9" * 5000,
+        b"(" * 300,
+    ]
+    for path in tiny.iterdir():
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        mixed = b"".join(
+            b"\r\n" + line + b"\r\n \n" + junk[n % len(junk)] + b"\n" for n, line in enumerate(content.split(b"\n"))
+        )
+        path.write_bytes(gzip.compress(mixed) if path.suffix == ".gz" else mixed)
+    broken, broken_counts = run_source(read_amazon_search, tiny, AMAZON_SEARCH, tmp_path / "broken")
+    for table in ("items", "events", "sessions"):
+        rows = [
+            sorted(repr(row) for batch in elements[table] for row in batch.to_pylist()) for elements in (whole, broken)
+        ]
+        assert rows[0] == rows[1], table
+    for table in ("items", "reviews", "queries"):
+        rejected = sum(reject.table == table for reject in broken["rejects"])
+        more = rejected - sum(reject.table == table for reject in whole["rejects"])
+        assert broken_counts[f"read/{table}"] == counts[f"read/{table}"] + more
+        assert more >= 4
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from(
+            [
+                b"a\tred",
+                b"b\tblue",
+                b"a\t",
+                b" ",
+                b"\t",
+                b"\tred",
+                b"a",
+                b"a\tb\tc",
+                b"\xff\tq",
+                b"\0\t\0",
+                b"\xe2\x80\xa8\tq",
+            ]
+        )
+        | st.binary(max_size=8).filter(lambda line: b"\n" not in line and b"\r" not in line),
+        max_size=8,
+    ),
+    end=st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_each_line_of_queries_is_a_row_or_a_reject(
+    lines: list[bytes], end: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "queries_Fuzz.tsv"
+    path.write_bytes(end.join(lines))
+    batch, *rejects = amazon._read_queries(str(path))
+    assert isinstance(batch, pa.RecordBatch)
+    read = [line for line in lines if line.strip()]
+    assert batch.num_rows + len(rejects) == len(read)
+    good = {"a\tred", "b\tblue"}
+    assert [line for line in read if line.decode("utf-8", "replace") in good] == [
+        f"{row['item_id']}\t{row['query']}".encode()
+        for row in batch.to_pylist()
+        if f"{row['item_id']}\t{row['query']}" in good
+    ]
 
 
 def test_a_queries_file_that_was_cut_off_is_an_error(tiny: Path, tmp_path: Path) -> None:

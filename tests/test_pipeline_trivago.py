@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from counters_add_up import assert_adds_up
+from hypothesis import given
+from hypothesis import strategies as st
 from run_source import rows_of, run_source
 from scheme_file_system import url_of
 
@@ -20,6 +22,8 @@ from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.raw_tables import events_schema, items_schema, sessions_schema, users_schema
 from pipeline.run import preprocess
+from pipeline.sources import trivago
+from pipeline.sources.rows import check_rows
 from pipeline.sources.trivago import LOG_FIELDS, read_trivago
 
 ROOT = Path(__file__).parent.parent
@@ -163,6 +167,57 @@ def test_bad_rows_are_rejects_and_the_counters_of_a_run_add_up(tmp_path: Path) -
         "`timestamp` is before 1970 or after 2100 (in seconds)": 1,
     }
     assert {json.loads(reject["line"])["user_id"] for reject in rejects} == {"w"}
+
+
+TEXTS = st.sampled_from(
+    ["", "|", "1", "1|", "|1", "1||2", "2|1|2", "-1", "1.5", "unknown", "9" * 40, "1|" * 50 + "1", "\0", "1\n|2"]
+)
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {
+                "action_type": st.sampled_from(
+                    ["clickout item", "search for item", "interaction item x\ny", "clickout", ""]
+                ),
+                "reference": TEXTS,
+                "impressions": TEXTS | st.none(),
+                "prices": TEXTS | st.none(),
+                "timestamp": st.sampled_from([0, 5, -1, 2**62, None]),
+            }
+        ),
+        max_size=6,
+    )
+)
+def test_each_row_of_the_log_is_kept_dropped_or_rejected(rows: list[dict[str, Any]]) -> None:
+    good = act("good", 103, "clickout item", "1", impressions="3|1|2", prices="30|10|20")
+    given_rows = [*(act("u", 1, "", "") | row for row in rows), good]
+    raw = pa.RecordBatch.from_pylist(
+        given_rows,
+        pa.schema(
+            [("timestamp", pa.int64()), ("step", pa.int64())]
+            + [(name, pa.string()) for name in LOG_FIELDS.names if name not in ("timestamp", "step")]
+        ),
+    )
+    log, reasons = check_rows(raw, LOG_FIELDS)
+    counted: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trivago, "count", lambda name, amount: counted.update({name: amount}))
+        made = list(trivago._make_tables(log))
+    rejects = [each.value for each in made if each.tag == "rejects"]
+    assert len(raw) == counted["kept/log"] + counted["dropped/log/no item"] + len(rejects) + len(reasons)
+    tables = {each.tag: each.value for each in made if each.tag != "rejects"}
+    assert {tag: table.num_rows for tag, table in tables.items() if tag in ("events", "sessions")} == {
+        "events": counted["kept/log"], "sessions": counted["read/sessions"],
+    }  # fmt: skip
+    for table in tables.values():
+        table.validate(full=True)
+    (session,) = [row for row in tables["sessions"].to_pylist() if row["user_id"] == "good"]
+    assert session["candidates"] == ["3", "1", "2"]
+    assert {each.value.num_rows for each in trivago._make_tables(log.slice(0, 0))} == {0}
+    for session in tables["sessions"].to_pylist():
+        assert len(session["candidates"]) == len(session["clicked"]) == len(session["purchased"]) > 0
 
 
 def test_a_column_that_can_never_fit_and_a_missing_file_are_one_line(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def _read_queries(path: str) -> Iterator[pa.RecordBatch | TaggedOutput]:
     rows: list[list[str]] = []
     bad: list[tuple[str, str]] = []  # (reason, line)
     with open_raw(path) as stream:
-        for line in filter(None, stream.read().splitlines()):
+        for line in filter(bytes.strip, stream.read().splitlines()):
             text = line.decode("utf-8", "replace")
             values = text.split("\t")
             if text.encode("utf-8") != line:

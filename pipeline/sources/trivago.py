@@ -36,10 +36,12 @@ LOG_FIELDS = pa.schema(
     + [column(name, pa.string(), required=True) for name in _REQUIRED]
     + [column(name, pa.string()) for name in _OPTIONAL]
 )
-#: Columns for features. Profiles have a time until the earliest of each is found.
-ITEMS = pa.schema([("item_id", pa.string()), ("time", pa.int64()), ("price", pa.float32())])
-USERS = pa.schema([("user_id", pa.string()), ("time", pa.int64()), ("platform", pa.string()), ("device", pa.string())])
+#: The columns that the log has for features.
 QUERY = pa.schema([("city", pa.string()), ("current_filters", pa.string())])
+ITEMS = pa.schema([("item_id", pa.string()), ("price", pa.float32())])
+USERS = pa.schema([("user_id", pa.string()), ("platform", pa.string()), ("device", pa.string())])
+#: What is known of an item or a user at a time; the earliest becomes its row.
+_SEEN = {"items": ITEMS.insert(1, pa.field("time", pa.int64())), "users": USERS.insert(1, pa.field("time", pa.int64()))}
 
 _CLICKOUT = "clickout item"
 _ITEM_ACTIONS = "^(clickout item|interaction item .*|search for item)$"
@@ -56,58 +58,48 @@ def read_trivago(pipeline: beam.Pipeline, directory: str, scenario: Scenario) ->
         InputError: a file is not there, or a feature reads a column that the log lacks.
     """
     features = scenario.features
-    without_time = {name: schema.remove(schema.get_field_index("time")) for name, schema in _PROFILES.items()}
-    check_columns(features, {"item": without_time["items"], "user": without_time["users"], "query": QUERY})
+    check_columns(features, {"item": ITEMS, "query": QUERY, "user": USERS})
     files = table_files(list_files(directory, holds="trivago's log, as events.parquet"), "events")
     if not files:
         raise InputError(f"{directory}: has no events; expected events.parquet, or shards of it")
     log = pipeline | "ReadLog" >> ReadTable("log", files, [Layout(LOG_FIELDS)])
     made = log.batches | "MakeTables" >> beam.FlatMap(_make_tables).with_outputs()
     columns = {"items": items_schema(features).names, "users": users_schema(features).names}
-    profiles = {
+    first = {
         table: getattr(made, table)
         | f"Shard{table.title()}" >> ShardBy(schema.names[0], scenario)
         | f"Group{table.title()}" >> beam.GroupByKey()
         | f"FirstOf{table.title()}" >> beam.Map(_first_of_each, table, columns[table]).with_output_types(pa.RecordBatch)
-        for table, schema in _PROFILES.items()
+        for table, schema in _SEEN.items()
     }
     sessions = made.sessions | "SelectColumns" >> beam.Map(pa.RecordBatch.select, sessions_schema(features).names)
     rejects = (log.rejects, made.rejects) | "GatherRejects" >> beam.Flatten()
-    return RawTables(profiles["items"], profiles["users"], made.events, sessions, rejects)
-
-
-_PROFILES = {"items": ITEMS, "users": USERS}
+    return RawTables(first["items"], first["users"], made.events, sessions, rejects)
 
 
 def _make_tables(log: pa.RecordBatch) -> Iterator[TaggedOutput]:
     """Rows of the log to rows of each table."""
     names_item = pc.match_substring_regex(log["action_type"], _ITEM_ACTIONS)
-    count("dropped/log/no item", log.num_rows - pc.sum(names_item).as_py())
+    count("dropped/log/no item", names_item.false_count)
     log = log.filter(names_item)
-    for reason, bad in (("`reference` is no item", _no_item), ("`impressions` and `prices` do not match", _no_list)):
-        is_bad = bad(log)
-        for reject in reject_rows(log.filter(is_bad), reason, table="log"):
+    for reason, find in (("`reference` is no item", _no_item), ("`impressions` and `prices` do not match", _no_list)):
+        bad = find(log)
+        for reject in reject_rows(log.filter(bad), reason, table="log"):
             yield TaggedOutput("rejects", reject)
-        log = log.filter(pc.invert(is_bad))
+        log = log.filter(pc.invert(bad))
     count("kept/log", log.num_rows)
 
-    users = pa.RecordBatch.from_arrays([log[_RAW.get(name, name)] for name in USERS.names], schema=USERS)
-    click = pa.repeat("click", log.num_rows)
-    events = pa.RecordBatch.from_arrays(
-        [log["user_id"], log["reference"], click, log["timestamp"]], schema=events_schema()
-    )
+    user, item, time = log["user_id"], log["reference"], log["timestamp"]
     sessions, shown = _sessions(log.filter(pc.equal(log["action_type"], _CLICKOUT)))
-    named = pa.RecordBatch.from_arrays(
-        [events["item_id"], events["time"], pa.repeat(pa.scalar(np.nan, pa.float32()), events.num_rows)], schema=ITEMS
-    )
+    events = pa.RecordBatch.from_arrays([user, item, pa.repeat("click", log.num_rows), time], schema=events_schema())
     for table, batch in (("events", events), ("sessions", sessions)):
         count(f"read/{table}", batch.num_rows)
         yield TaggedOutput(table, batch)
-    yield TaggedOutput("items", least_of_each(concat_batches([shown, named], ITEMS), "item_id"))
+    no_price = pa.repeat(pa.scalar(np.nan, pa.float32()), log.num_rows)
+    named = pa.RecordBatch.from_arrays([item, time, no_price], schema=_SEEN["items"])
+    users = pa.RecordBatch.from_arrays([user, time, log["platform"], log["device"]], schema=_SEEN["users"])
+    yield TaggedOutput("items", least_of_each(concat_batches([shown, named], _SEEN["items"]), "item_id"))
     yield TaggedOutput("users", least_of_each(users, "user_id"))
-
-
-_RAW = {"time": "timestamp"}
 
 
 def _no_item(log: pa.RecordBatch) -> pa.Array:
@@ -123,7 +115,7 @@ def _no_list(log: pa.RecordBatch) -> pa.Array:
 
 
 def _sessions(clickouts: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """Each clickout as a session, and the shown items with their prices, in `ITEMS`."""
+    """Each clickout as a session, and the shown items with their prices at its time."""
     candidates = pc.split_pattern(clickouts["impressions"], "|")
     items, owner = candidates.flatten(), pc.list_parent_indices(candidates)
     clicked = pc.equal(items, clickouts["reference"].take(owner))
@@ -138,17 +130,17 @@ def _sessions(clickouts: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch
         "new_item": pa.repeat(False, clickouts.num_rows),
     }
     price = pc.split_pattern(clickouts["prices"], "|").flatten().cast(pa.float32())
-    shown = pa.RecordBatch.from_arrays([items, clickouts["timestamp"].take(owner), price], schema=ITEMS)
+    shown = pa.RecordBatch.from_arrays([items, clickouts["timestamp"].take(owner), price], schema=_SEEN["items"])
     return pa.RecordBatch.from_pydict(columns), shown
 
 
 def _first_of_each(group: tuple[int, Iterable[pa.RecordBatch]], table: str, columns: list[str]) -> pa.RecordBatch:
     """A shard's items or users, each as the log first named it.
 
-    Whatever session sees it is later, so the profile holds nothing of the session's future. At one time a price
-    comes before none, for NaN is sorted last.
+    A session that sees the item or the user is not earlier, so its row says nothing of the session's
+    future. Of what is known at one time a price comes before none, as NaN is sorted last.
     """
-    schema = _PROFILES[table]
+    schema = _SEEN[table]
     first = least_of_each(concat_batches(group[1], schema), schema.names[0])
     count(f"read/{table}", first.num_rows)
     return first.append_column("title", pa.repeat("", first.num_rows)).select(columns)
