@@ -492,7 +492,9 @@ RELEASES: dict[int, tuple[Callable[..., Any], Callable[..., Any], str, str]] = {
         lambda item, path, price, brand: str(
             {"asin": item, "categories": [["X"], path], "brand": brand} | ({} if price is None else {"price": price})
         ),
-        lambda user, item, day: {"reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "helpful": [0, 0]},
+        lambda user, item, day: {
+            "reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "text": 'no "user_id"',
+        },
         "meta_Beauty.json.gz",
         "reviews_Beauty_5.json.gz",
     ),
@@ -501,7 +503,9 @@ RELEASES: dict[int, tuple[Callable[..., Any], Callable[..., Any], str, str]] = {
             "asin": item, "category": path, "brand": brand.replace("&", "&amp;"), "main_cat": "M",
             "price": f"${price:,.2f}" if price else "",
         },
-        lambda user, item, day: {"reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "verified": True},
+        lambda user, item, day: {
+            "reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "text": 'no "parent_asin"',
+        },
         "meta_Beauty.json",
         "Beauty_5.json",
     ),
