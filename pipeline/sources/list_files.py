@@ -45,7 +45,9 @@ def _list_url(directory: str) -> dict[str, str] | None:
     prefix = directory.rstrip("/") + "/"
     (match,) = FileSystems.match([re.sub(r"([\[*?])", r"[\1]", prefix) + "**"])
     names = {file.path.removeprefix(prefix).split("/")[0] for file in match.metadata_list}
-    return {name: prefix + name for name in names} or None
+    return {
+        name: prefix + name for name in names if name
+    } or None  # some stores mark a directory: a name that ends in /
 
 
 def _reason(error: BaseException) -> str:
