@@ -80,7 +80,7 @@ class Split(Section):
 class Pipeline(Section):
     """Raw log to session records."""
 
-    source: Literal["search_log", "amazon", "amazon_search"] = "search_log"
+    source: Literal["search_log", "amazon", "amazon_search", "trivago"] = "search_log"
     label: Literal["purchased", "clicked"] = "purchased"
     behaviors: Behaviors = Behaviors()
     split: Split = Split()

@@ -168,6 +168,10 @@ def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario], RawT
         from pipeline.sources.search_log import read_search_log
 
         return read_search_log
+    if scenario.pipeline.source == "trivago":
+        from pipeline.sources.trivago import read_trivago
+
+        return read_trivago
     from pipeline.sources.amazon import read_amazon, read_amazon_search
 
     return read_amazon if scenario.pipeline.source == "amazon" else read_amazon_search

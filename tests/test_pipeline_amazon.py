@@ -1,14 +1,11 @@
-"""Amazon reviews: fields of both layouts, candidates that know no future, and the files end to end."""
+"""Amazon reviews: fields of all layouts, candidates that know no future, and the files end to end."""
 
 import gzip
 import json
 import math
-import pickle
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from counters_add_up import assert_adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_source import rows_of, run_source
 
 from pipeline.config import Scenario, load_scenario
-from pipeline.counters import read_counters
 from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
+from pipeline.sources import amazon
 from pipeline.sources import popularity_draw as popularity_draw_module
-from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_FIELDS, read_amazon, read_amazon_search
-from pipeline.sources.amazon_metadata import METADATA_FIELDS, parse_metadata
+from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_LAYOUTS, read_amazon, read_amazon_search
+from pipeline.sources.amazon_metadata import METADATA_LAYOUTS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
 from pipeline.sources.json_lines import parse_json_lines
 from pipeline.sources.popularity_draw import popularity_draw
@@ -49,13 +48,25 @@ def needs(directory: Path) -> pytest.MarkDecorator:
 
 
 def items_of(*lines: bytes) -> tuple[list[dict[str, Any]], list[Reject]]:
-    raw, unread = parse_json_lines(list(lines), METADATA_FIELDS, table="items", file="f", literal_eval=True)
-    items, rejects = parse_metadata(raw)
-    return items.to_pylist(), unread + rejects
+    found: list[dict[str, Any]] = []
+    bad: list[Reject] = []
+    for line in lines:
+        layout = next(layout for layout in METADATA_LAYOUTS if layout.has(line))
+        raw, unread = parse_json_lines([line], layout.schema, table="items", file="f", literal_eval=True)
+        items, rejects = parse_metadata(raw)
+        found += items.to_pylist()
+        bad += unread + rejects
+    return found, bad
 
 
 def item_of(**record: Any) -> dict[str, Any]:
     items, rejects = items_of(json.dumps({"asin": "a", **record}).encode())
+    assert not rejects, rejects
+    return items[0]
+
+
+def item_of_2023(**record: Any) -> dict[str, Any]:
+    items, rejects = items_of(json.dumps({"main_category": "M", "asin": "v", "parent_asin": "p", **record}).encode())
     assert not rejects, rejects
     return items[0]
 
@@ -76,10 +87,37 @@ def item_of(**record: Any) -> dict[str, Any]:
         ("$5.00 each", math.nan),
         (".a-box-inner{background-color:#fff}#id .selected{width:160px}", math.nan),
         ('\n\t <div class="a-section">$4.99</div>', math.nan),
+        ("from 12.99", 12.99),
+        ("—", math.nan),
     ],
 )
-def test_prices_of_both_layouts(price: Any, dollars: float) -> None:
-    assert item_of(price=price)["price"] == pytest.approx(dollars, nan_ok=True)
+def test_prices_of_all_layouts(price: Any, dollars: float) -> None:
+    for item in (item_of, item_of_2023):
+        assert item(price=price)["price"] == pytest.approx(dollars, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("record", "brand"),
+    [
+        ({"store": "Visit &amp; Store", "details": {"Brand": "B"}}, "Visit & Store"),
+        ({"store": None, "details": {"Brand": "B", "Size": {"x": [1]}}}, "B"),
+        ({"store": "", "details": {"Size": "L"}}, ""),
+        ({"store": None, "details": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_brand_of_2023_is_the_store_or_what_the_details_say(record: dict[str, Any], brand: str) -> None:
+    assert item_of_2023(**record)["brand"] == brand
+
+
+def test_the_item_of_2023_is_the_parent_and_its_categories_are_one_path() -> None:
+    item = item_of_2023(
+        categories=["Beauty", "Hair &amp; Scalp", "Combs"], title=" T ", average_rating=4.5, images=[{}]
+    )
+    assert item | {"price": None} == {
+        "item_id": "p", "title": "T", "brand": "", "category": "Beauty > Hair & Scalp > Combs", "price": None,
+    }  # fmt: skip
+    assert items_of(b'{"main_category": "M", "asin": "v"}')[1][0].reason == "lacks `parent_asin`"
 
 
 def test_a_missing_price_field_is_a_missing_price() -> None:
@@ -109,7 +147,7 @@ def test_a_negative_or_infinite_price_is_a_reject(price: str) -> None:
         ({}, ""),
     ],
 )
-def test_categories_of_both_layouts(record: dict[str, Any], category: str) -> None:
+def test_categories_of_2014_and_2018(record: dict[str, Any], category: str) -> None:
     assert item_of(**record)["category"] == category
 
 
@@ -306,34 +344,6 @@ def test_a_user_who_reviewed_everything_has_no_session() -> None:
 # Files to raw tables
 
 
-def save(element: Any, directory: str) -> None:
-    """Elements cannot leave the runner by memory: each becomes a file."""
-    Path(directory, uuid.uuid4().hex).write_bytes(pickle.dumps(element))
-
-
-def run_source(
-    read: Callable[[beam.Pipeline, str, Scenario], RawTables], directory: Path, scenario: Scenario, output: Path
-) -> tuple[dict[str, list[Any]], dict[str, int]]:
-    """Runs a source; gives the elements of each of its PCollections, and its counters."""
-    pipeline = beam.Pipeline(runner=FnApiRunner())
-    raw = read(pipeline, str(directory), scenario)
-    tables = [field.name for field in fields(RawTables)]
-    for table in tables:
-        (output / table).mkdir(parents=True)
-        getattr(raw, table) | f"Save{table.title()}" >> beam.Map(save, str(output / table))
-    result = pipeline.run()
-    result.wait_until_finish()
-    elements = {table: [pickle.loads(path.read_bytes()) for path in (output / table).iterdir()] for table in tables}
-    return elements, read_counters(result)
-
-
-def rows_of(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[dict[str, Any]]:
-    batches = list(batches)
-    for batch in batches:
-        assert batch.schema.equals(schema), f"{batch.schema}\nis not\n{schema}"
-    return [row for batch in batches for row in batch.to_pylist()]
-
-
 def write_lines(path: Path, records: Iterable[Any]) -> None:
     lines = "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
     path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
@@ -470,6 +480,109 @@ def test_amazon_reads_tiny_files_exactly(tiny: Path, tmp_path: Path) -> None:
     }
 
 
+#: The same items and reviews in each release's words: category path, price, brand.
+CONTENT_ITEMS = [
+    ("a", ["X", "Y"], 2.5, "B"),
+    ("b", ["X"], 1000.0, ""),
+    ("c", ["X", "Y"], None, "C & D"),
+]
+CONTENT_REVIEWS = [(f"u{n % 7}", "abcabb"[(n % 7 + n // 7 % 2) % 6], n // 3) for n in range(60)]
+RELEASES: dict[int, tuple[Callable[..., Any], Callable[..., Any], str, str]] = {
+    2014: (
+        lambda item, path, price, brand: str(
+            {"asin": item, "categories": [["X"], path], "brand": brand} | ({} if price is None else {"price": price})
+        ),
+        lambda user, item, day: {
+            "reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "text": 'no "user_id"',
+        },
+        "meta_Beauty.json.gz",
+        "reviews_Beauty_5.json.gz",
+    ),
+    2018: (
+        lambda item, path, price, brand: {
+            "asin": item, "category": path, "brand": brand.replace("&", "&amp;"), "main_cat": "M",
+            "price": f"${price:,.2f}" if price else "",
+        },
+        lambda user, item, day: {
+            "reviewerID": user, "asin": item, "unixReviewTime": day * 86400, "text": 'no "parent_asin"',
+        },
+        "meta_Beauty.json",
+        "Beauty_5.json",
+    ),
+    2023: (
+        lambda item, path, price, brand: {
+            "main_category": "M", "store": brand or None, "categories": path,
+            "price": price if price != 1000.0 else "from 1,000.00",
+            "details": {"Brand": None}, "parent_asin": item, "images": [{"thumb": "t"}], "rating_number": 3,
+        },
+        lambda user, item, day: {
+            "rating": 5.0, "text": 'a "user_id" in quotes', "asin": f"{item}-red", "parent_asin": item, "user_id": user,
+            "timestamp": day * 86_400_000 + 999, "verified_purchase": True,
+        },
+        "meta_Beauty.jsonl.gz",
+        "Beauty.jsonl.gz",
+    ),
+}  # fmt: skip
+
+
+def write_release(directory: Path, release: int, bad: Iterable[Any] = ()) -> Path:
+    item, review, metadata_file, reviews_file = RELEASES[release]
+    directory.mkdir()
+    write_lines(directory / metadata_file, [item(*row) for row in CONTENT_ITEMS])
+    write_lines(directory / reviews_file, [*(review(*row) for row in CONTENT_REVIEWS), *bad])
+    (directory / "queries_Beauty.tsv").write_text("a\tshoes\nb\tshoes\nc\tshoes\n")
+    return directory
+
+
+@pytest.mark.parametrize("read", [read_amazon, read_amazon_search])
+def test_all_releases_give_the_same_tables(tmp_path: Path, read: Callable[..., RawTables]) -> None:
+    scenario = AMAZON if read is read_amazon else AMAZON_SEARCH
+    found = {}
+    for release in RELEASES:
+        log = write_release(tmp_path / f"log{release}", release)
+        elements, counters = run_source(read, log, scenario, tmp_path / f"out{release}")
+        tables = {
+            table: sorted(repr(row) for batch in elements[table] for row in (batch.to_pylist()))
+            for table in ("items", "events", "sessions")
+        }
+        assert elements["rejects"] == []
+        assert len(tables["events"]) == 60
+        found[release] = tables, counters
+    assert found[2014] == found[2018] == found[2023]
+    assert len(found[2023][0]["sessions"]) > 5
+    assert "'price': 1000.0" in found[2023][0]["items"][1]
+
+
+def test_bad_lines_of_2023_are_rejects_and_the_counters_add_up(tmp_path: Path) -> None:
+    good = RELEASES[2023][1]("u1", "a", 70)
+    bad = [
+        good | {"timestamp": "soon"},
+        good | {"timestamp": 4_133_980_800_000},
+        {name: value for name, value in good.items() if name != "parent_asin"},
+        {name: value for name, value in good.items() if name != "user_id"},
+        good | {"user_id": ["u"]},
+        '{"user_id": "u1", "parent_asin"',
+        good,
+        RELEASES[2014][1]("u1", "b", 71),  # releases may even be mixed in one file
+    ]
+    log = write_release(tmp_path / "log", 2023, bad)
+    scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
+    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["counters"]
+    rejects = [json.loads(line) for line in (tmp_path / "out/rejects/reviews.jsonl").read_text().splitlines()]
+    assert Counter(reject["reason"] for reject in rejects) == {
+        "`timestamp` is no time": 1,
+        "`timestamp` is before 1970 or after 2100 (in milliseconds)": 1,
+        "lacks `parent_asin`": 1,
+        "lacks `user_id`": 1,
+        "`user_id` is a list, not text": 1,
+        "no JSON": 1,
+    }
+    assert {reject["file"] for reject in rejects} == {str(log / "Beauty.jsonl.gz")}
+    assert counters["read/reviews"] == 68
+    assert counters["kept/reviews"] == 62
+    assert_adds_up(counters)
+
+
 @pytest.mark.parametrize(
     ("reviews", "message"),
     [
@@ -500,11 +613,82 @@ def test_counters_of_a_whole_run_add_up(tiny: Path, tmp_path: Path) -> None:
     write_lines(tiny / "more_reviews.json", [*more, more[0]])
     scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
     counters = preprocess(scenario, str(tiny), str(tmp_path / "out"))["counters"]
-    tables = [name.removeprefix("read/") for name in counters if name.startswith("read/")]
-    assert tables == ["events", "items", "queries", "reviews", "sessions"]
-    for table in tables:
-        left_out = {n: v for n, v in counters.items() if n.startswith((f"rejected/{table}/", f"dropped/{table}/"))}
-        assert counters[f"read/{table}"] == counters[f"kept/{table}"] + sum(left_out.values()), (table, left_out)
+    assert {name for name in counters if name.startswith("read/")} == {
+        f"read/{table}" for table in ("events", "items", "queries", "reviews", "sessions")
+    }
+    assert_adds_up(counters)
+
+
+def test_broken_lines_among_good_ones_lose_no_good_one(tiny: Path, tmp_path: Path) -> None:
+    """The good lines of `tiny` in every file, each between lines that are broken."""
+    whole, counts = run_source(read_amazon_search, tiny, AMAZON_SEARCH, tmp_path / "whole")
+    junk = [
+        b"{",
+        b"\0",
+        b"\xff\xfe",
+        b"[1]",
+        b'{"asin": ["a"]}',
+        b'{"user_id": 1e400}',
+        b"\ta\t",
+        b"9" * 5000,
+        b"(" * 300,
+    ]
+    for path in tiny.iterdir():
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        mixed = b"".join(
+            b"\r\n" + line + b"\r\n \n" + junk[n % len(junk)] + b"\n" for n, line in enumerate(content.split(b"\n"))
+        )
+        path.write_bytes(gzip.compress(mixed) if path.suffix == ".gz" else mixed)
+    broken, broken_counts = run_source(read_amazon_search, tiny, AMAZON_SEARCH, tmp_path / "broken")
+    for table in ("items", "events", "sessions"):
+        rows = [
+            sorted(repr(row) for batch in elements[table] for row in batch.to_pylist()) for elements in (whole, broken)
+        ]
+        assert rows[0] == rows[1], table
+    for table in ("items", "reviews", "queries"):
+        rejected = sum(reject.table == table for reject in broken["rejects"])
+        more = rejected - sum(reject.table == table for reject in whole["rejects"])
+        assert broken_counts[f"read/{table}"] == counts[f"read/{table}"] + more
+        assert more >= 4
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from(
+            [
+                b"a\tred",
+                b"b\tblue",
+                b"a\t",
+                b" ",
+                b"\t",
+                b"\tred",
+                b"a",
+                b"a\tb\tc",
+                b"\xff\tq",
+                b"\0\t\0",
+                b"\xe2\x80\xa8\tq",
+            ]
+        )
+        | st.binary(max_size=8).filter(lambda line: b"\n" not in line and b"\r" not in line),
+        max_size=8,
+    ),
+    end=st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_each_line_of_queries_is_a_row_or_a_reject(
+    lines: list[bytes], end: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "queries_Fuzz.tsv"
+    path.write_bytes(end.join(lines))
+    batch, *rejects = amazon._read_queries(str(path))
+    assert isinstance(batch, pa.RecordBatch)
+    read = [line for line in lines if line.strip()]
+    assert batch.num_rows + len(rejects) == len(read)
+    good = {"a\tred", "b\tblue"}
+    assert [line for line in read if line.decode("utf-8", "replace") in good] == [
+        f"{row['item_id']}\t{row['query']}".encode()
+        for row in batch.to_pylist()
+        if f"{row['item_id']}\t{row['query']}" in good
+    ]
 
 
 def test_a_queries_file_that_was_cut_off_is_an_error(tiny: Path, tmp_path: Path) -> None:
@@ -559,7 +743,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
             read_amazon_search,
             "amazon_search",
             ["features.item.price.optional=false"],
-            r"features.item.price: some Amazon items have none; add `optional: true`",
+            r"features.item.price: `price` is missing in some rows of this source; add `optional: true`",
         ),
     ],
 )
@@ -600,7 +784,7 @@ def test_no_candidate_of_beauty_knows_the_future() -> None:
         query_of = dict(line.rstrip("\n").split("\t") for line in lines)
     with gzip.open(BEAUTY / "reviews_Beauty_5.json.gz") as lines:
         batch, rejects = parse_json_lines(
-            lines.read().splitlines(), REVIEW_FIELDS, table="reviews", file="reviews_Beauty_5.json.gz"
+            lines.read().splitlines(), REVIEW_LAYOUTS[-1].schema, table="reviews", file="reviews_Beauty_5.json.gz"
         )
     assert (batch.num_rows, rejects) == (198_502, [])
     batch = batch.rename_columns(REVIEW_COLUMNS)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scheme_file_system import url_of
 
 from pipeline.errors import InputError
 from pipeline.sources.open_raw import open_raw
@@ -69,3 +70,17 @@ def test_a_broken_file_is_one_line_with_its_name(make: Callable[[Path], object],
         read(path)
     assert str(told.value).startswith(f"{path}: cannot be read, ")
     assert "\n" not in str(told.value)
+
+
+def test_a_file_beyond_the_local_disk(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(PACKED)
+    with open_raw(url_of(tmp_path / "a.jsonl.gz")) as stream:
+        assert stream.read() == TEXT
+    for path, message in (
+        (url_of(tmp_path / "b.jsonl"), "No such file or directory"),
+        ("elsewhere://tmp/forbidden/a.jsonl", "403 no access"),
+        ("nosuchscheme://bucket/a.jsonl", "Unable to get filesystem"),
+    ):
+        with pytest.raises(InputError, match=f"{path}: cannot be read, .*{message}") as told, open_raw(path):
+            pass
+        assert "\n" not in str(told.value)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from counters_add_up import assert_adds_up
 from google.protobuf import text_format
 from prepared_records import read_records
 from small_log import START, Table, expected_records, small_log, small_scenario, write_log
@@ -114,14 +115,6 @@ def test_the_manifest_counts_what_is_there(prepared: PreparedData) -> None:
     assert written == counters["kept/sessions"] == len(LOG["sessions"]) - counters["dropped/sessions/no positive"]
     assert_adds_up(counters)
     assert manifest["log_end"] == 1 + max(row["time"] for row in LOG["events"] + LOG["sessions"])
-
-
-def assert_adds_up(counters: dict[str, int]) -> None:
-    """Of every table the rows read are those kept, rejected and dropped together."""
-    for table in [name.removeprefix("read/") for name in counters if name.startswith("read/")]:
-        left_out = {n: v for n, v in counters.items() if n.startswith((f"rejected/{table}/", f"dropped/{table}/"))}
-        kept = counters.get(f"kept/{table}", 0)
-        assert counters[f"read/{table}"] == kept + sum(left_out.values()), f"{table}: {kept} kept, {left_out}"
 
 
 def test_assets_come_from_the_training_part_only(prepared: PreparedData) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
+from scheme_file_system import url_of
 from small_log import Table, small_log, small_scenario, write_log
 
 from pipeline.errors import InputError
@@ -22,7 +23,7 @@ LOG = small_log(users=4, items=5, sessions=6, events=8)
 
 
 def assert_reads(
-    directory: Path, expected: dict[str, Table], rejects: list[tuple[str, str, str]] | None = None
+    directory: Path | str, expected: dict[str, Table], rejects: list[tuple[str, str, str]] | None = None
 ) -> None:
     """The directory gives these rows, in any order, and these rejects (table, reason, file name)."""
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
@@ -77,6 +78,19 @@ def test_shards_gzip_and_parquet_give_the_same(tmp_path: Path) -> None:
             (tmp_path / f"{name}-0000{shard}-of-00002.jsonl.gz").write_bytes(gzip.compress(lines))
     (tmp_path / "events_of_last_year.jsonl").write_text("no part of the log")
     assert_reads(tmp_path, clean(LOG))
+
+
+def test_a_log_beyond_the_local_disk_is_read_alike(tmp_path: Path) -> None:
+    assert_reads(url_of(write_log(tmp_path, LOG)), clean(LOG))
+
+
+def test_a_directory_named_like_a_table_is_refused(tmp_path: Path) -> None:
+    directory = write_log(tmp_path, LOG)
+    (directory / "events-more.parquet").mkdir()
+    (directory / "events-more.parquet" / "part-0.parquet").touch()
+    for given, why in ((str(directory), "Is a directory"), (url_of(directory), "Is a directory|No such file")):
+        with pytest.raises(Exception, match=rf"events-more.parquet: cannot be read, ({why})"):
+            assert_reads(given, clean(LOG))
 
 
 def test_users_may_be_absent(tmp_path: Path) -> None:

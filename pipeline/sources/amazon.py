@@ -1,4 +1,4 @@
-"""Amazon reviews, in the layouts of 2014 and 2018, as two scenarios (files: docs/amazon.md).
+"""Amazon reviews, in the layouts of 2014, 2018 and 2023, as two scenarios (files: docs/amazon.md).
 
 A review is a purchase. Reviews are joined to the metadata on the item and grouped by user
 (`read_amazon`) or by query (`read_amazon_search`); `amazon_sessions` turns a group into sessions.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -20,22 +19,38 @@ from pipeline.batches import GatherBatches, split_batch
 from pipeline.config import Scenario
 from pipeline.counters import count
 from pipeline.errors import InputError
-from pipeline.features import Features, Numeric
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.sampling import hash_texts, mix_hashes
-from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_FIELDS, parse_metadata
+from pipeline.sources.amazon_metadata import ITEMS_SCHEMA, METADATA_LAYOUTS, parse_metadata
 from pipeline.sources.amazon_sessions import last_review_sessions, query_sessions, unique_reviews
+from pipeline.sources.check_columns import check_columns
+from pipeline.sources.layout import Layout
+from pipeline.sources.list_files import list_files
 from pipeline.sources.open_raw import open_raw
 from pipeline.sources.read_table import ReadTable
-from pipeline.sources.rows import TIME, check_rows, column
+from pipeline.sources.rows import MILLISECONDS, TIME, check_rows, column
 
-#: The fields of a review that are read, and their names from there on.
-REVIEW_FIELDS = pa.schema(
-    [
-        column("reviewerID", pa.string(), required=True),
-        column("asin", pa.string(), required=True),
-        column("unixReviewTime", TIME, required=True),
-    ]
+#: The fields of a review that are read, and their names from there on. A line tells its release by its fields.
+REVIEW_LAYOUTS = (
+    Layout(
+        pa.schema(
+            [
+                column("user_id", pa.string(), required=True),
+                column("parent_asin", pa.string(), required=True),
+                column("timestamp", MILLISECONDS, required=True),
+            ]
+        ),
+        marks=("user_id", "parent_asin"),  # 2023
+    ),
+    Layout(
+        pa.schema(
+            [
+                column("reviewerID", pa.string(), required=True),
+                column("asin", pa.string(), required=True),
+                column("unixReviewTime", TIME, required=True),
+            ]
+        )
+    ),
 )
 REVIEW_COLUMNS = ["user_id", "item_id", "time"]
 ITEM_IDS = pa.schema([("item_id", pa.string())])
@@ -55,7 +70,7 @@ def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> 
     Raises:
         InputError: a file is not there, or a feature reads a column that the files lack.
     """
-    _check_columns(scenario.features, has_query=False)
+    check_columns(scenario.features, _given())
     items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
     reviewed = (
         reviews
@@ -82,7 +97,7 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
     Raises:
         InputError: a file is not there, or a feature reads a column that the files lack.
     """
-    _check_columns(scenario.features, has_query=True)
+    check_columns(scenario.features, _given("query"))
     items, reviews, rejects = _read_items_and_reviews(pipeline, directory, scenario)
     files = _files(directory, _QUERIES_FILE, "queries (item, tab, query), as queries_*.tsv or queries_*.tsv.gz")
     read = (
@@ -102,28 +117,14 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
     return RawTables(items, _no_users(pipeline), made.events, made.sessions, rejects)
 
 
-def _check_columns(features: Features, has_query: bool) -> None:
-    query = [("query", pa.string())] if has_query else []
-    given = {"item": ITEMS_SCHEMA, "query": pa.schema(query), "user": pa.schema([])}
-    for feature in features.candidate_features + features.query_features + features.user_features:
-        if feature.as_of is not None:
-            continue
-        group = "item" if feature.group == "candidate" else feature.group
-        schema = given[group]
-        if pa.field(feature.column, pa.type_for_alias(feature.spec.dtype)) not in list(schema):
-            columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            raise InputError(
-                f"features.{group}.{feature.field}: reads `{feature.column}` as {feature.spec.dtype}; "
-                f"the columns that this source has for `{group}`: {columns}"
-            )
-        if isinstance(feature.declaration, Numeric) and not feature.declaration.optional:
-            raise InputError(f"features.{group}.{feature.field}: some Amazon items have none; add `optional: true`")
+def _given(*query: str) -> dict[str, pa.Schema]:
+    """The columns that the files have for features."""
+    return {"item": ITEMS_SCHEMA, "query": pa.schema([(name, pa.string()) for name in query]), "user": pa.schema([])}
 
 
 def _files(directory: str, name: re.Pattern[str], what: str) -> list[str]:
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; it should hold the Amazon review data set's files")
-    files = sorted(str(path) for path in Path(directory).iterdir() if name.fullmatch(path.name))
+    listed = list_files(directory, holds="the Amazon review data set's files")
+    files = [path for each, path in listed.items() if name.fullmatch(each)]
     if not files:
         raise InputError(f"{directory}: has no {what}")
     return files
@@ -135,8 +136,8 @@ def _read_items_and_reviews(
     """Items; the reviews of these items in `REVIEW_COLUMNS`; rejects."""
     metadata_files = _files(directory, _METADATA_FILE, "metadata, as meta_*.json, meta_*.jsonl or either with .gz")
     reviews_files = _files(directory, _REVIEWS_FILE, "reviews, as *.json, *.jsonl or either with .gz (not meta_*)")
-    metadata = pipeline | "ReadMetadata" >> ReadTable("items", metadata_files, METADATA_FIELDS, literal_eval=True)
-    reviews = pipeline | "ReadReviews" >> ReadTable("reviews", reviews_files, REVIEW_FIELDS)
+    metadata = pipeline | "ReadMetadata" >> ReadTable("items", metadata_files, METADATA_LAYOUTS, literal_eval=True)
+    reviews = pipeline | "ReadReviews" >> ReadTable("reviews", reviews_files, REVIEW_LAYOUTS)
     columns = items_schema(scenario.features).names
     parsed = metadata.batches | "ParseMetadata" >> beam.FlatMap(_parse_metadata, columns).with_outputs(
         "rejects", main="items"
@@ -166,7 +167,7 @@ def _read_queries(path: str) -> Iterator[pa.RecordBatch | TaggedOutput]:
     rows: list[list[str]] = []
     bad: list[tuple[str, str]] = []  # (reason, line)
     with open_raw(path) as stream:
-        for line in filter(None, stream.read().splitlines()):
+        for line in filter(bytes.strip, stream.read().splitlines()):
             text = line.decode("utf-8", "replace")
             values = text.split("\t")
             if text.encode("utf-8") != line:
@@ -199,8 +200,9 @@ def _one_query_of_each_item(queries: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _keep_reviews_of(batch: pa.RecordBatch, items: pa.RecordBatch) -> pa.RecordBatch:
-    known = batch.rename_columns(REVIEW_COLUMNS).filter(pc.is_in(batch["asin"], value_set=items["item_id"]))
-    count("dropped/reviews/no metadata", batch.num_rows - known.num_rows)
+    reviews = batch.rename_columns(REVIEW_COLUMNS)
+    known = reviews.filter(pc.is_in(reviews["item_id"], value_set=items["item_id"]))
+    count("dropped/reviews/no metadata", reviews.num_rows - known.num_rows)
     return known
 
 

@@ -5,24 +5,44 @@ from __future__ import annotations
 import html
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.raw_tables import Reject
 from pipeline.rejects import reject_rows
+from pipeline.sources.layout import Layout
 from pipeline.sources.rows import column
 
-#: The fields that are read. A price is a number in 2014 and a text in 2018: both come as text.
-METADATA_FIELDS = pa.schema(
-    [
-        column("asin", pa.string(), required=True),
-        column("title", pa.string()),
-        column("brand", pa.string()),
-        column("categories", pa.list_(pa.list_(pa.string()))),  # 2014: several paths
-        column("category", pa.list_(pa.string())),  # 2018: one path
-        column("price", pa.string(), decimals=True),
-    ]
+#: The fields that are read. A price is a number in 2014, a text in 2018 and either in 2023: all come as text.
+#: A line tells its release by its fields.
+METADATA_LAYOUTS = (
+    Layout(
+        pa.schema(
+            [
+                column("parent_asin", pa.string(), required=True),
+                column("title", pa.string()),
+                column("store", pa.string()),
+                column("details", pa.struct([column("Brand", pa.string())])),
+                column("categories", pa.list_(pa.string())),  # one path
+                column("price", pa.string(), decimals=True),
+            ]
+        ),
+        marks=("parent_asin", "main_category"),  # 2023
+    ),
+    Layout(
+        pa.schema(
+            [
+                column("asin", pa.string(), required=True),
+                column("title", pa.string()),
+                column("brand", pa.string()),
+                column("categories", pa.list_(pa.list_(pa.string()))),  # 2014: several paths
+                column("category", pa.list_(pa.string())),  # 2018: one path
+                column("price", pa.string(), decimals=True),
+            ]
+        )
+    ),
 )
 ITEMS_SCHEMA = pa.schema(
     [
@@ -36,19 +56,20 @@ ITEMS_SCHEMA = pa.schema(
 #: After a category's path the 2018 files go on with the product's description; names are shorter than that.
 _LONGEST_NAME = 50
 _AMOUNT = r"\$?\s*(\d[\d,]{0,12}(?:\.\d+)?)"
-_PRICE = re.compile(rf"{_AMOUNT}(?:\s*-\s*{_AMOUNT})?")
+_PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*-\s*{_AMOUNT})?")
 
 
 def parse_metadata(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-    """Items of the rows of a metadata file.
+    """Items of rows of a metadata file, of one release.
 
     Titles, brands and categories lose HTML escapes and superfluous white space. A category is
     the deepest of the item's paths, joined by ` > `: a name such as "Sets" alone stands under
-    several parents. A price is in dollars: the middle of a range, NaN for a text that is no
+    several parents. The brand of 2023 is the store, or the details' brand where there is none. A
+    price is in dollars: the middle of a range, the lowest of "from 12.99", NaN for a text that is no
     amount (style sheets are common).
 
     Args:
-        raw: in `METADATA_FIELDS`.
+        raw: in the schema of one of `METADATA_LAYOUTS`.
 
     Returns:
         Items in `ITEMS_SCHEMA`, and the rows with a negative or infinite price.
@@ -58,14 +79,22 @@ def parse_metadata(raw: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         price = np.array([_dollars(row["price"]) for row in rows], np.float64).astype(np.float32)
     bad = (price < 0) | np.isinf(price)
     columns = [
-        raw.column("asin"),
+        raw.column(0),
         pa.array([_one_line(row["title"]) for row in rows], pa.string()),
-        pa.array([_one_line(row["brand"]) for row in rows], pa.string()),
-        pa.array([_deepest([*row["categories"], row["category"]]) for row in rows], pa.string()),
+        pa.array([_one_line(_brand(row)) for row in rows], pa.string()),
+        pa.array([_deepest(_paths(row)) for row in rows], pa.string()),
         pa.array(price),
     ]
     rejects = list(reject_rows(raw.filter(pa.array(bad)), "`price` is negative or infinite", table="items"))
     return pa.RecordBatch.from_arrays(columns, schema=ITEMS_SCHEMA).filter(pa.array(~bad)), rejects
+
+
+def _brand(row: dict[str, Any]) -> str:
+    return row["brand"] if "brand" in row else row["store"] or row["details"]["Brand"]
+
+
+def _paths(row: dict[str, Any]) -> list[list[str]]:
+    return [*row["categories"], row["category"]] if "category" in row else [row["categories"]]
 
 
 def _one_line(text: str) -> str:

@@ -112,12 +112,12 @@ def _parse_each(lines: list[bytes], schema: pa.Schema, literal_eval: bool) -> tu
 
 def _load(line: bytes, literal_eval: bool) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode("utf-8-sig"))  # of bytes json would take UTF-16 too
     except (ValueError, RecursionError):
         if not literal_eval:
             raise _BadLineError("no JSON") from None
         try:
-            value = ast.literal_eval(line.decode("utf-8").strip())
+            value = ast.literal_eval(line.decode("utf-8-sig").strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise _BadLineError("no JSON and no Python literal") from None
     if value is None:  # for Arrow too it is a row without fields

@@ -26,7 +26,7 @@ def open_raw(path: str) -> Iterator[BinaryIO]:
             damaged or unfit; names the file.
     """
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        with _open(path) as stream:
             if not path.endswith(".gz"):
                 yield stream
                 return
@@ -39,3 +39,12 @@ def open_raw(path: str) -> Iterator[BinaryIO]:
         # `strerror`: the system cannot open it (no such file, is a directory); else it is what the file holds.
         reason = getattr(error, "strerror", None) or f"is it damaged? {' '.join(str(error).split())}"
         raise InputError(f"{path}: cannot be read, {reason}") from error
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    except OSError:
+        raise
+    except Exception as error:  # a file system of a cloud has exceptions of its own
+        raise InputError(f"cannot be read, {' '.join(str(error).split())}") from error

@@ -17,6 +17,8 @@ from pipeline.ranges import offsets_of
 
 #: Type of a time column in a reader's schema; it leaves `check_rows` as int64 seconds since 1970 UTC.
 TIME = pa.timestamp("s")
+#: The same where integers are milliseconds.
+MILLISECONDS = pa.timestamp("ms")
 #: 2101-01-01: a later time is a wrong unit (milliseconds) rather than a time.
 _TIME_LIMIT = 4_133_980_800
 
@@ -36,7 +38,8 @@ def column(
     """Declares a raw column.
 
     Args:
-        type: text is `pa.string()`, a number `pa.float32()`, a time `TIME`; also bool, lists and structs of these.
+        type: text is `pa.string()`, a number `pa.float32()`, a time `TIME` or `MILLISECONDS`;
+            also bool, lists and structs of these.
         required: a row without it is bad, and so is an empty text or list.
             A missing optional text is "", number NaN, flag false, list empty.
         allowed: the values a text may have; default any.
@@ -68,8 +71,8 @@ def takes_decimals(field: pa.Field) -> bool:
 def check_rows(raw: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, str]]:
     """Brings raw columns to the schema and finds the rows that break its rules.
 
-    Integers given for text become text; line breaks in text become spaces; times (integer
-    seconds, ISO 8601 text, Arrow timestamps) become int64 seconds. Columns that the schema
+    Integers given for text become text; line breaks in text become spaces; times (integers
+    in the column's unit, ISO 8601 text, Arrow timestamps) become int64 seconds. Columns that the schema
     does not name are left out.
 
     Returns:
@@ -107,9 +110,12 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
     if not field.nullable and missing.any():
         problems.append((missing, f"lacks `{path}`"))
     if pa.types.is_string(kind):
-        clean = _text(array, field, path)
+        clean, invalid = _text(array, field, path)
+        problems.append((invalid, f"`{path}` is no UTF-8"))
         if not field.nullable:
-            problems.append((pc.equal(clean, "").to_numpy(zero_copy_only=False) & ~missing, f"`{path}` is empty"))
+            problems.append(
+                (pc.equal(clean, "").to_numpy(zero_copy_only=False) & ~missing & ~invalid, f"`{path}` is empty")
+            )
         if allowed := _annotation(field, b"allowed"):
             other = pc.invert(pc.is_in(clean, pa.array(allowed.split("|")))).to_numpy(zero_copy_only=False)
             problems.append((other & ~missing, f"`{path}` is none of {allowed.replace('|', ', ')}"))
@@ -120,10 +126,11 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
             problems.append((values < 0, f"`{path}` is negative"))
         clean = pa.array(values)
     elif pa.types.is_timestamp(kind):
-        seconds = _seconds(array, path)
+        unit, per_second = ("milliseconds", 1000) if kind == MILLISECONDS else ("seconds", 1)
+        seconds = _seconds(array, path, unit, per_second)
         values = pc.fill_null(seconds, 0).to_numpy(zero_copy_only=False)
         problems.append((seconds.is_null().to_numpy(zero_copy_only=False) & ~missing, f"`{path}` is no time"))
-        problems.append(((values < 0) | (values >= _TIME_LIMIT), f"`{path}` is before 1970 or after 2100 (in seconds)"))
+        problems.append(((values < 0) | (values >= _TIME_LIMIT), f"`{path}` is before 1970 or after 2100 (in {unit})"))
         clean = pa.array(values, pa.int64())
     elif pa.types.is_boolean(kind):
         clean = pc.fill_null(_cast(array, pa.bool_(), path, "true or false"), False)
@@ -142,17 +149,32 @@ def _clean(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[
     return clean, [(mask, reason) for mask, reason in problems if mask.any()]
 
 
-def _text(array: pa.Array, field: pa.Field, path: str) -> pa.Array:
+def _text(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, np.ndarray]:
+    """Clean text, and where it was no UTF-8: Parquet files say it is, and reading does not check."""
     separator = separator_of(field)
     if separator and _is_list(array.type) and _fits_text(array.type.value_type):
         array = pc.binary_join(_without_nulls(array.cast(pa.list_(pa.string()))), separator)
     elif not (_fits_text(array.type) or (takes_decimals(field) and pa.types.is_floating(array.type))):
         raise InputError(f"column `{path}` is {array.type}, not text")
     text = pc.fill_null(array.cast(pa.string()), "")
+    invalid = np.zeros(len(text), bool)
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        invalid = np.array([not _is_utf8(value) for value in text.cast(pa.binary()).to_pylist()])
+        text = pc.if_else(pa.array(invalid), "", text)
     # A vocabulary file has one value a line.
     if pc.any(pc.match_substring_regex(text, r"[\r\n]")).as_py():
         text = pc.replace_substring_regex(text, r"[\r\n]+", " ")
-    return text
+    return text, invalid
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
@@ -177,25 +199,24 @@ def _numbers(array: pa.Array, path: str) -> np.ndarray:
         return values.to_numpy(zero_copy_only=False).astype(np.float32)
 
 
-def _seconds(array: pa.Array, path: str) -> pa.Array:
+def _seconds(array: pa.Array, path: str, unit: str, per_second: int) -> pa.Array:
     """Seconds since 1970 UTC; null where it is no time."""
     if pa.types.is_null(array.type) or pa.types.is_integer(array.type):
-        return array.cast(pa.int64(), safe=False)
+        return pc.divide(array.cast(pa.int64(), safe=False), per_second)
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("s"), safe=False)
     if pa.types.is_timestamp(array.type):
-        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
-        return pc.divide(array.cast(pa.int64()), per_second)
+        return pc.divide(array.cast(pa.int64()), {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit])
     if _is_text(array.type):
         array = array.cast(pa.string())
         digits = pc.match_substring_regex(array, r"^-?\d{1,15}$")
-        numbers = pc.if_else(digits, array, None).cast(pa.int64())
+        numbers = pc.divide(pc.if_else(digits, array, None).cast(pa.int64()), per_second)
         # pandas would also take "now" and "today".
         dates = pc.if_else(pc.match_substring_regex(array, r"^\d{4}-\d\d"), array, None)
         parsed = pd.to_datetime(dates.to_pandas(), utc=True, errors="coerce", format="ISO8601")
         seconds = parsed.dt.as_unit("s").astype("int64").where(parsed.notna())
         return pc.coalesce(numbers, pa.array(seconds, pa.int64(), from_pandas=True))
-    raise InputError(f"column `{path}` is {array.type}, not integer seconds, ISO 8601 text or a timestamp")
+    raise InputError(f"column `{path}` is {array.type}, not integer {unit}, ISO 8601 text or a timestamp")
 
 
 def _list(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list[_Problem]]:
@@ -227,7 +248,7 @@ def _struct(array: pa.Array, field: pa.Field, path: str) -> tuple[pa.Array, list
 
 def _cast(array: pa.Array, to: pa.DataType, path: str, what: str) -> pa.Array:
     try:
-        return array.cast(to)
+        return array.cast(to, safe=False)  # a large integer may lose digits
     except pa.ArrowException:
         raise InputError(f"column `{path}` is {array.type}, not {what}") from None
 

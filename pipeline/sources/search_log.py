@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -15,8 +13,11 @@ from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.features import Feature, Features, MultiCategorical, Numeric
 from pipeline.raw_tables import RawTables
+from pipeline.sources.layout import Layout
+from pipeline.sources.list_files import list_files
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import TIME, column
+from pipeline.sources.table_files import table_files
 
 
 def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
@@ -28,16 +29,15 @@ def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario)
     Raises:
         InputError: the directory or a table is not there.
     """
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; it should hold items, users, events and sessions")
+    listed = list_files(directory, holds="items, users, events and sessions")
     read = {}
     for table, schema in _schemas(scenario.features).items():
-        files = _files(directory, table)
+        files = table_files(listed, table)
         if not files and table != "users":
             raise InputError(
                 f"{directory}: has no {table}; expected {table}.jsonl, .jsonl.gz or .parquet, or shards of it"
             )
-        read[table] = pipeline | f"Read{table.title()}" >> ReadTable(table, files, schema)
+        read[table] = pipeline | f"Read{table.title()}" >> ReadTable(table, files, [Layout(schema)])
     return RawTables(
         items=read["items"].batches,
         users=read["users"].batches,
@@ -93,11 +93,6 @@ def _with_features(fixed: list[pa.Field], features: Iterable[Feature]) -> pa.Sch
             field = column(feature.column, pa.string())
         fields.setdefault(feature.column, field)
     return pa.schema(list(fields.values()))
-
-
-def _files(directory: str, table: str) -> list[str]:
-    pattern = re.compile(rf"{table}(-[^.]*)?((\.jsonl|\.json)(\.gz)?|\.parquet)")
-    return sorted(str(path) for path in Path(directory).iterdir() if pattern.fullmatch(path.name))
 
 
 def _flatten_candidates(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -1,0 +1,111 @@
+"""A file system with a scheme of its own, for tests of reading and writing beyond local paths.
+
+`elsewhere://tmp/x/log` is the local `/tmp/x/log`. It behaves as object stores do: no directories (only
+files exist, writing one needs no directory), and listing is by prefix. Importing it registers it with Beam.
+A path under `forbidden` cannot be listed, opened or written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+SCHEME = "elsewhere"
+_ROOT = f"{SCHEME}:/"
+
+
+def url_of(path: Path) -> str:
+    """The URL of a local path."""
+    return f"{_ROOT}{path.absolute()}"
+
+
+def local(url: str) -> str:
+    """The local path of a URL."""
+    if not url.startswith(f"{_ROOT}/"):
+        raise ValueError(f"{url}: is no {SCHEME}:// URL")
+    if "forbidden" in url:
+        raise PermissionError(f"403 no access to {url}\nask its owner")
+    return url.removeprefix(_ROOT)
+
+
+class SchemeFileSystem(LocalFileSystem):
+    """Local files under URLs."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return SCHEME
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def mkdirs(self, path: str) -> None:
+        local(path)
+
+    def _url_dirname(self, url_or_path: str) -> str:
+        return self.split(url_or_path)[0]
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        prefix = local(dir_or_prefix)
+        for root, _, files in os.walk(prefix if prefix.endswith("/") else Path(prefix).parent):
+            for path in (Path(root, name) for name in files):
+                if str(path).startswith(prefix):
+                    yield FileMetadata(f"{_ROOT}{path}", path.stat().st_size, path.stat().st_mtime)
+
+    def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
+        return super().create(local(path), mime_type, compression_type)
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
+        return super().open(local(path), mime_type, compression_type)
+
+    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        self._make_parents(destination_file_names)
+        super().copy([*map(local, source_file_names)], [*map(local, destination_file_names)])
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        self._make_parents(destination_file_names)
+        super().rename([*map(local, source_file_names)], [*map(local, destination_file_names)])
+
+    def exists(self, path: str) -> bool:
+        return Path(local(path)).is_file()
+
+    def size(self, path: str) -> int:
+        return super().size(local(path))
+
+    def last_updated(self, path: str) -> float:
+        return Path(local(path)).stat().st_mtime
+
+    def checksum(self, path: str) -> str:
+        return str(Path(local(path)).stat().st_size)
+
+    def metadata(self, path: str) -> FileMetadata:
+        if not self.exists(path):
+            raise BeamIOError(f"no such file: {path}")
+        return FileMetadata(path, self.size(path), self.last_updated(path))
+
+    def delete(self, paths: list[str]) -> None:
+        """Deletes files, or all files of a prefix that ends with a slash or a pattern."""
+        failed: dict[str, Any] = {}
+        for match in self.match([f"{path}**" if path.endswith("/") else path for path in paths]):
+            if not match.metadata_list:
+                failed[match.pattern] = OSError("no files found to delete")
+            for file in match.metadata_list:
+                Path(local(file.path)).unlink()
+        if failed:
+            raise BeamIOError("Delete operation failed", failed)
+
+    @staticmethod
+    def _make_parents(urls: list[str]) -> None:
+        for url in urls:
+            Path(local(url)).parent.mkdir(parents=True, exist_ok=True)
