@@ -140,7 +140,7 @@ def _build(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, director
     resolved = raw.sessions | "ResolveSessions" >> ResolveItems("sessions", items)
     sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario)
     boundaries = sessions | "FindBoundaries" >> FindBoundaries(scenario.pipeline.split)
-    log_end = AsSingleton((events.kept, sessions) | "BothInTime" >> beam.Flatten() | "FindLogEnd" >> FindLogEnd())
+    log_end = AsSingleton((events.kept, sessions) | "FindLogEnd" >> FindLogEnd())
 
     tables = {"events": events.kept, "sessions": sessions, "users": raw.users}
     joined = tables | "JoinByUser" >> JoinByUser(scenario, items, AsSingleton(boundaries), log_end)
