@@ -32,6 +32,7 @@ from pipeline.errors import InputError
 from pipeline.features import USER_ENTITY, Features, Numeric
 from pipeline.item_index import ItemIndex
 from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, SERVING
+from pipeline.quiet_workers import quiet_workers
 from pipeline.raw_tables import RawTables, Reject
 from pipeline.records import record_schema
 from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
@@ -95,6 +96,7 @@ def preprocess(
 
 def _run_job(scenario: Scenario, input_path: str, directory: Path, pipeline_args: Sequence[str]) -> dict[str, int]:
     _quiet_beam()
+    quiet_workers()
     pipeline = beam_pipeline(pipeline_args)
     _build(pipeline, scenario, _source(scenario)(pipeline, input_path, scenario), directory)
     try:
