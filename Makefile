@@ -25,7 +25,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# Beam's job server for Flink, with an embedded cluster; needs Maven and Java 17 (or 11).
+# Beam's job server for Flink, with an embedded cluster; needs Maven and Java 17.
 flink-jar: .flink/job-server.jar
 
 .flink/job-server.jar: pipeline/flink_job_server/pom.xml

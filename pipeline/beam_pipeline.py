@@ -33,7 +33,7 @@ def beam_pipeline(arguments: Sequence[str]) -> beam.Pipeline:
         if direct.direct_num_workers != 1 and not any(a.startswith("--direct_running_mode") for a in arguments):
             direct.direct_running_mode = "multi_processing"
     flink = options.view_as(FlinkOptions)
-    if standard.runner == "FlinkRunner" and flink.execution_mode_for_batch is None:
+    if standard.runner.lower().endswith("flinkrunner") and flink.execution_mode_for_batch is None:
         flink.execution_mode_for_batch = DEFAULT_EXECUTION_MODE
     try:
         return beam.Pipeline(options=options)
