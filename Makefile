@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-output
 
-.PHONY: setup demo test lint types imports check lock clean
+.PHONY: setup demo test flink-jar test-flink lint types imports check lock clean
 
 setup: $(VENV)/.installed
 
@@ -25,6 +25,19 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# Beam's job server for Flink, with an embedded cluster; needs Maven and Java 17.
+flink-jar: .flink/job-server.jar
+
+.flink/job-server.jar: pipeline/flink_job_server/pom.xml
+	@command -v mvn >/dev/null && command -v java >/dev/null || { echo "make: mvn or java not found; install Maven and Java 17"; exit 1; }
+	rm -rf .flink
+	mvn --quiet --batch-mode --file $< package
+	@touch $@
+
+# The same job on Flink and on the local runner, compared record for record.
+test-flink: setup flink-jar
+	$(BIN)/python -m pytest tests/test_pipeline_flink.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +56,4 @@ lock:
 		--output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(DEMO) .flink .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -52,10 +52,15 @@ class GatherBatches(beam.PTransform):
         """One group of everything; the empty batch makes the group exist."""
         schema, function = self._schema, self._function
         empty = batches.pipeline | "MakeEmptyBatch" >> beam.Create([concat_batches([], schema)], reshuffle=False)
+        # Keyed before they meet: Beam's runners for Flink and Spark may refuse a `Flatten` whose input
+        # another transform reads too (apache/beam#34647).
+        keyed = tuple(
+            part | f"Key{name}" >> beam.WithKeys(0).with_output_types(tuple[int, pa.RecordBatch])
+            for name, part in (("All", batches), ("Empty", empty))
+        )
         return (
-            (batches, empty)
+            keyed
             | "AddEmptyBatch" >> beam.Flatten()
-            | "KeyAll" >> beam.WithKeys(0).with_output_types(tuple[int, pa.RecordBatch])
             | "GroupAll" >> beam.GroupByKey()
             | "Gather"
             >> beam.MapTuple(lambda _, parts: function(concat_batches(parts, schema))).with_output_types(pa.RecordBatch)

@@ -11,6 +11,7 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, Sw
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.errors import InputError
+from pipeline.flink_options import DEFAULT_EXECUTION_MODE, FlinkOptions
 
 #: Beam's own default may download another runner.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -20,7 +21,8 @@ def beam_pipeline(arguments: Sequence[str]) -> beam.Pipeline:
     """A pipeline with these options; without a `--runner` it runs in this process.
 
     There, several workers are processes unless `--direct_running_mode` says otherwise: Beam's
-    own default would run them one after the other.
+    own default would run them one after the other. `--runner=FlinkRunner` finishes a stage before
+    the next one begins, unless `--execution_mode_for_batch` says otherwise.
 
     Raises:
         InputError: an option or the runner is none of Beam's, or has a value that it refuses.
@@ -32,6 +34,9 @@ def beam_pipeline(arguments: Sequence[str]) -> beam.Pipeline:
         standard.runner = _LOCAL_RUNNER
         if direct.direct_num_workers != 1 and not any(a.startswith("--direct_running_mode") for a in arguments):
             direct.direct_running_mode = "multi_processing"
+    flink = options.view_as(FlinkOptions)
+    if standard.runner.lower().endswith("flinkrunner") and flink.execution_mode_for_batch is None:
+        flink.execution_mode_for_batch = DEFAULT_EXECUTION_MODE
     try:
         return beam.Pipeline(options=options)
     except (ValueError, ImportError, AttributeError) as error:

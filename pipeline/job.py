@@ -73,7 +73,7 @@ def build_job(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, job: 
     )
     sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario, spill)
     slices = AsSingleton(sessions | "PlanSlices" >> PlanSlices(items, columns, shards))
-    log_end = AsSingleton((events.kept, sessions) | "BothInTime" >> beam.Flatten() | "FindLogEnd" >> FindLogEnd())
+    log_end = AsSingleton((events.kept, sessions) | "FindLogEnd" >> FindLogEnd())
     if job.boundaries is None:
         boundaries = AsSingleton(sessions | "FindBoundaries" >> FindBoundaries(scenario.pipeline.split))
     else:

@@ -28,6 +28,7 @@ from pipeline.folder import Folder
 from pipeline.job import TIMES, Job, build_job
 from pipeline.output import Output
 from pipeline.prepared_data import FORMAT, SCENARIO, SCHEMA, Part
+from pipeline.quiet_workers import quiet_workers
 from pipeline.raw_tables import RawTables
 from pipeline.records import record_schema
 from pipeline.value_counts import numeric_statistics, vocabularies
@@ -119,6 +120,7 @@ def _run_job(
     scenario: Scenario, input_path: str, place: Output, days: DateRange | None, pipeline_args: Sequence[str]
 ) -> dict[str, int]:
     _quiet_beam()
+    quiet_workers()
     pipeline = beam_pipeline(pipeline_args)
     boundaries = place.boundaries(scenario.pipeline.split, days)
     raw = _source(scenario)(pipeline, input_path, scenario)

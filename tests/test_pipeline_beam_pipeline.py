@@ -6,6 +6,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.beam_pipeline import beam_pipeline
 from pipeline.errors import InputError
+from pipeline.flink_options import FlinkOptions
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,25 @@ def test_several_local_workers_are_processes_unless_told_otherwise(arguments: li
 
 
 @pytest.mark.parametrize(
+    ("arguments", "mode"),
+    [
+        ([], None),
+        (["--runner=FlinkRunner"], "BATCH_FORCED"),
+        (["--runner=FlinkRunner", "--execution_mode_for_batch=BATCH"], "BATCH"),
+    ],
+)
+def test_flink_finishes_a_stage_before_the_next_unless_told_otherwise(arguments: list[str], mode: str | None) -> None:
+    assert beam_pipeline(arguments).options.view_as(FlinkOptions).execution_mode_for_batch == mode
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--overwite"], "`--overwite`: neither an option of this command nor one of Beam's"),
         (["--direct_num_workers=2", "stray", "-x"], "`stray -x`: neither an option"),
         (["--direct_num_workers=two"], "Beam's option argument --direct_num_workers: invalid int value: 'two'"),
         (["--direct_running_mode=fast"], "invalid choice: 'fast'"),
+        (["--runner=FlinkRunner", "--execution_mode_for_batch=fast"], "invalid choice: 'fast'"),
         (["--runner=Nope"], "--runner Nope: Beam says: Unexpected pipeline runner: Nope"),
         (["--runner=no.such.Runner"], "--runner no.such.Runner: Beam says: No module named 'no'"),
     ],

@@ -34,13 +34,21 @@ class FindBoundaries(beam.PTransform):
 
 
 class FindLogEnd(beam.PTransform):
-    """Batches with a column `time` to one number: a second after the latest time, 0 without any."""
+    """PCollections of batches with a column `time` to one number: a second after the latest time, 0 without any."""
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        """Takes the greatest of each batch, then of all."""
+    def expand(self, tables: tuple[beam.PCollection, ...]) -> beam.PCollection:
+        """Takes the greatest of each batch, then of all.
+
+        The tables meet only as numbers: Beam's runners for Flink and Spark may refuse a `Flatten` whose
+        input another transform reads too (apache/beam#34647), and both tables are read elsewhere.
+        """
+        ends = tuple(
+            batches | f"LatestOfBatch{number}" >> beam.Map(lambda batch: pc.max(batch.column("time")).as_py() + 1)
+            for number, batches in enumerate(tables)
+        )
         return (
-            batches
-            | "LatestOfBatch" >> beam.Map(lambda batch: pc.max(batch.column("time")).as_py() + 1)
+            ends
+            | "AllEnds" >> beam.Flatten()
             | "LatestOfAll" >> beam.CombineGlobally(lambda ends: max(ends, default=0))
         )
 
