@@ -44,8 +44,6 @@ from typing import Any
 from benchmarks.measurement import Measurement
 from benchmarks.summarise_runs import summarise_runs
 
-# This process imports no libraries: a child's peak memory begins with its parent's.
-
 _ROOT = Path(__file__).parent.parent
 _SESSIONS_A_USER = 5.3  # of the simulator
 _HEAVY_EVENTS = 100_000

@@ -15,7 +15,7 @@ from pipeline.features import InputSpec
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.records import record_specs
 from pipeline.run import preprocess
-from pipeline.simulate import simulate
+from pipeline.simulate import FileFormat, simulate
 
 SCENARIO = load_scenario(Path(__file__).parent.parent / "configs" / "search.yaml")
 
@@ -74,3 +74,18 @@ def test_vocabularies_and_statistics_are_the_reference_s(both: tuple[PreparedDat
     for name, statistics in ours.numeric.items():  # ours are of numbers rounded to four digits
         found = [theirs.numeric[name].mean, theirs.numeric[name].std]
         np.testing.assert_allclose([statistics.mean, statistics.std], found, rtol=1e-3, err_msg=name)
+
+
+def test_the_reference_reads_json_lines_too(tmp_path: Path) -> None:
+    found = []
+    formats: tuple[FileFormat, ...] = ("parquet", "jsonl.gz")
+    for file_format in formats:
+        simulate(tmp_path / file_format / "log", users=60, items=400, days=20, file_format=file_format)
+        output = tmp_path / file_format / "reference"
+        reference_preprocess(SCENARIO, str(tmp_path / file_format / "log"), str(output))
+        found.append(read_records(str(path) for path in (output / "test").glob("*.tfrecord.gz")))
+    parquet, json_lines = found
+    assert parquet.keys() == json_lines.keys()
+    for session, record in parquet.items():
+        for name, values in record.items():
+            np.testing.assert_array_equal(values, json_lines[session][name], err_msg=f"{session}: {name}")
