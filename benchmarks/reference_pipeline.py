@@ -176,20 +176,19 @@ class _JoinUser(beam.DoFn):
         profile = next(iter(tables["users"]), {})
         texts = {feature.name: [profile.get(feature.column) or ""] for feature in self._profile}
         for session in tables["sessions"]:
-            part = PARTS[bisect_right(boundaries, session["time"])]
+            now = session["time"]
+            part = PARTS[bisect_right(boundaries, now)]
             candidates = _choose_candidates(self._scenario, session, items, sample=part == "train")
-            if candidates:
-                now = session["time"]
-                yield (
-                    part,
-                    {
-                        "session": session,
-                        "candidates": candidates,
-                        "behaviors": _behaviors(histories, now, limits.max_behaviors),
-                        "user": texts
-                        | {name: [_count(times[name], as_of, now)] for name, as_of in self._counts.items()},
-                    },
-                )
+            if not candidates:
+                continue
+            counts = {name: [_count(times[name], as_of, now)] for name, as_of in self._counts.items()}
+            joined = {
+                "session": {name: value for name, value in session.items() if name != "candidates"},
+                "candidates": candidates,
+                "behaviors": _behaviors(histories, now, limits.max_behaviors),
+                "user": texts | counts,
+            }
+            yield part, joined
         in_order = sorted((-negative_time, item) for negative_time, _, item in purchases)
         for one, other, when in _pair_events(in_order, round(limits.purchase_days * _DAY)):
             yield beam.pvalue.TaggedOutput("pairs", (min(one, other), (max(one, other), when)))
