@@ -13,8 +13,8 @@ in Parquet, on Beam's local runner with one worker, the log in the page cache:
   whatever the log, which makes growth look smaller; `growth_without_start` leaves out the time
   that a log of 200 sessions takes.
 - `peak_memory_mib` on a skewed log (`benchmarks/skewed_log.py`: a user of 100,000 events, an item
-  in every session, a query in half of them) made from the 400,000 sessions, and by how much that is more
-  than from the 50,000. It holds the libraries too: `imports_memory_mib`.
+  in every session, a query in half of them) made from the 400,000 sessions, and by how much that
+  is more than from the 50,000. It holds the libraries too: `imports_memory_mib`.
 
 Each run is a process of its own (`benchmarks/measure_job.py`). Runs that are repeated are spread over
 the whole time, and their median counts, as other programs on the machine disturb them; `cpu_ratio`
@@ -23,9 +23,10 @@ were read, also those that train nothing (without a purchase).
 
 Not measured: importing libraries, several workers, other runners, remote files, JSON Lines, training.
 
-Takes about 12 minutes on 2 cores, and stops with an error after 30 (`--minutes`). `--sessions 8000` is a quick look, in
-which the start of the job weighs most. `--profile` measures nothing: it runs the
-pipeline once at 50,000 sessions under cProfile and prints its dearest functions to standard error.
+Takes about 10 minutes on 2 free cores, and stops with an error after 30 (`--minutes`).
+`--sessions 8000` is a quick look, in which the start of the job weighs most. `--profile` measures
+nothing: it runs the pipeline once at 50,000 sessions under cProfile and prints its dearest
+functions to standard error.
 """
 
 from __future__ import annotations
