@@ -55,7 +55,7 @@ def measure_job(job: str, input_path: str, output: str, *, profile: bool = False
     sessions = 0
     if job == "pipeline":
         manifest = _profiled(profile, lambda: preprocess(scenario, input_path, output))
-        sessions = manifest["counters"]["read/sessions"]
+        sessions = manifest["runs"][-1]["counters"]["read/sessions"]
         records = {str(part): manifest["parts"][part]["sessions"] for part in PARTS}
     else:
         records = _profiled(profile, lambda: reference_preprocess(scenario, input_path, output))

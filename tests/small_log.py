@@ -175,7 +175,7 @@ def _item(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(purchases: list[Any]) -> list[tuple[set[str], int]]:
-    """Pair events; no user of the small log has 20 distinct items."""
+    """Pair events; no user of the small log has more than 20 purchases before one."""
     pairs = []
     rows = sorted({item for _, item, _, _ in purchases})
     ordered = sorted(purchases, key=lambda e: (e[3], rows.index(e[1])))
