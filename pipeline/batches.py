@@ -90,6 +90,8 @@ def split_batch(batch: pa.RecordBatch, key: np.ndarray) -> Iterator[tuple[int, p
     """Cuts a batch by an integer for each row; yields each key with its rows, in their order."""
     if not batch.num_rows:
         return
+    if key.min() >= 0 and key.max() < 2**16:
+        key = key.astype(np.uint16)  # which NumPy sorts by radix, several times faster
     order = np.argsort(key, kind="stable")
     ordered = batch.take(pa.array(order))
     keys, starts = np.unique(key[order], return_index=True)

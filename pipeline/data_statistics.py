@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.errors import InputError
@@ -21,7 +21,7 @@ from pipeline.features import GROUP_AXIS, Features, InputSpec, MultiCategorical
 from pipeline.prepared_data import PARTS, Part
 from pipeline.value_counts import HASH_BUCKETS, counted_by_bucket, counted_specs
 
-STATISTICS_FILE = "data_statistics.pbtxt"
+STATISTICS_FILE = "data_statistics.pb"
 #: Of a text's values, the most frequent this many are named; enough for all buckets of a hashed table.
 NAMED_VALUES = 1024
 #: A number's histogram has at most this many buckets, of about equal weight.
@@ -81,9 +81,9 @@ def data_statistics(
     return statistics
 
 
-def dump_data_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> str:
-    """The text of `data_statistics.pbtxt`."""
-    return text_format.MessageToString(statistics, as_utf8=True)
+def dump_data_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> bytes:
+    """The bytes of `data_statistics.pb`, equal for equal statistics."""
+    return statistics.SerializeToString(deterministic=True)
 
 
 def load_data_statistics(directory: str | Path) -> statistics_pb2.DatasetFeatureStatisticsList:
@@ -94,10 +94,10 @@ def load_data_statistics(directory: str | Path) -> statistics_pb2.DatasetFeature
     """
     path = Path(directory) / STATISTICS_FILE
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), statistics_pb2.DatasetFeatureStatisticsList())
+        return statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: not there; run `awmoe preprocess` again, which writes it") from None
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (OSError, DecodeError) as error:
         raise InputError(f"{path}: is damaged ({error}); preprocess again") from None
 
 

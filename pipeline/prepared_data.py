@@ -5,7 +5,7 @@ revision-00001/            what one run of the job wrote; a run that adds days m
   train|validation|test|new_items/<day>/*.tfrecord.gz    one tf.Example a session; day is `all` if not partitioned
   counts/<part>/<day>.parquet     how often each value of each column occurs
   scenario.yaml            the scenario of that run
-  vocabularies/, statistics.json, schema.pbtxt, data_statistics.pbtxt     of all days that the manifest names
+  vocabularies/, statistics.json, schema.pbtxt, data_statistics.pb     of all days that the manifest names
   serving/items.parquet, as_of_<entity>.parquet, co_purchases.parquet    as of the end of that run's log
   rejects/<table>-*.jsonl  what was left out, with its reason
 """

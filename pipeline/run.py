@@ -195,7 +195,7 @@ def _complete(
             if not values:
                 run["warnings"].append(_empty_table(features, table))
         target.write(STATISTICS, dump_statistics(numeric_statistics(features, counts["train"])).encode())
-    target.write(STATISTICS_FILE, dump_data_statistics(data_statistics(features, counts)).encode())
+    target.write(STATISTICS_FILE, dump_data_statistics(data_statistics(features, counts)))
     target.write(SCENARIO, dump_scenario(scenario).encode())
     target.write(SCHEMA, text_format.MessageToString(record_schema(features)).encode())
     times = json.loads(target.read(TIMES))

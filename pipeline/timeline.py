@@ -38,7 +38,7 @@ class Timeline:
         start = int(time.min()) if len(time) else 0
         span = int(time.max()) - start + 2 if len(time) else 2
         keys = group.astype(np.int64) * span + (time - start)
-        order = np.argsort(keys, kind="stable") if tie is None else np.lexsort((tie, keys))
+        order = np.argsort(keys) if tie is None else np.lexsort((tie, keys))
         return cls(keys[order], start, span), order
 
     def position(self, group: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -76,8 +76,8 @@ def write_prepared(directory: Path, scenario: Scenario, parts: dict[Any, pa.Reco
         for part, records in parts.items()
     }
     directory.mkdir(parents=True)
-    text = dump_data_statistics(data_statistics(scenario.features, counts))
-    (directory / STATISTICS_FILE).write_text(text, encoding="utf-8")
+    statistics = dump_data_statistics(data_statistics(scenario.features, counts))
+    (directory / STATISTICS_FILE).write_bytes(statistics)
     (directory / SCHEMA).write_text(text_format.MessageToString(record_schema(scenario.features)), encoding="utf-8")
     (directory / SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
     described: dict[str, Any] = {

@@ -139,10 +139,10 @@ def test_columns_without_any_value_are_described_too() -> None:
 
 def test_the_file_gives_back_the_message(tmp_path: Path) -> None:
     statistics = data_statistics(SCENARIO.features, {"test": counts_of(random_records(30, brands=('"ü\n', "b")))})
-    (tmp_path / STATISTICS_FILE).write_text(dump_data_statistics(statistics), encoding="utf-8")
+    (tmp_path / STATISTICS_FILE).write_bytes(dump_data_statistics(statistics))
     assert load_data_statistics(tmp_path) == statistics
-    (tmp_path / STATISTICS_FILE).write_text("datasets {", encoding="utf-8")
-    with pytest.raises(InputError, match=r"data_statistics.pbtxt: is damaged .*; preprocess again"):
+    (tmp_path / STATISTICS_FILE).write_bytes(b"datasets {")
+    with pytest.raises(InputError, match=r"data_statistics\.pb: is damaged .*; preprocess again"):
         load_data_statistics(tmp_path)
-    with pytest.raises(InputError, match=r"data_statistics.pbtxt: not there; run `awmoe preprocess` again"):
+    with pytest.raises(InputError, match=r"data_statistics\.pb: not there; run `awmoe preprocess` again"):
         load_data_statistics(tmp_path / "none")

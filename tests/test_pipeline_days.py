@@ -36,7 +36,7 @@ def assert_equal_data(one: PreparedData, other: PreparedData) -> None:
     features = load_scenario(one.scenario_path).features
     assert comparable_records(one, features) == comparable_records(other, features)
     for name in (STATISTICS, STATISTICS_FILE):
-        assert (one.latest / name).read_text() == (other.latest / name).read_text(), name
+        assert (one.latest / name).read_bytes() == (other.latest / name).read_bytes(), name
     assert one.assets(features).numeric == other.assets(features).numeric
     for table in features.tables:
         assert one.assets(features).vocabulary(table) == other.assets(features).vocabulary(table), table

@@ -103,7 +103,7 @@ def test_the_serving_tables_are_the_same(both: tuple[PreparedData, PreparedData]
 
 
 def test_the_data_statistics_are_the_same(both: tuple[PreparedData, PreparedData]) -> None:
-    local, flink = ((data.latest / STATISTICS_FILE).read_text() for data in both)
+    local, flink = ((data.latest / STATISTICS_FILE).read_bytes() for data in both)
     assert flink == local
 
 

@@ -248,7 +248,7 @@ def test_data_that_cannot_be_compared_ends_with_code_2(old: PreparedData, tmp_pa
     assert err.startswith(f"awmoe: {tmp_path / 'none'}: no such directory; run `awmoe preprocess")
     assert run(old.directory, "--against", tmp_path / "none")[0] == 2
     new = tmp_path / "new"
-    for name in ("schema.pbtxt", "data_statistics.pbtxt"):
+    for name in ("schema.pbtxt", "data_statistics.pb"):
         shutil.copytree(old.directory, new)
         (new / name).write_text("feature {", encoding="utf-8")
         assert f"{new / name}: is damaged" in run(new, "--against", old.directory)[2]

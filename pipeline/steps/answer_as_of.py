@@ -119,7 +119,8 @@ def _request_numbers(
 def _distinct_behaviors(sessions: pa.RecordBatch, items: int) -> pa.ListArray:
     lists = sessions.column("behavior_item")
     owner = np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))
-    distinct = np.unique(owner * np.int64(max(items, 1)) + lists.flatten().to_numpy())
+    pairs = np.sort(owner * np.int64(max(items, 1)) + lists.flatten().to_numpy())
+    distinct = pairs[np.flatnonzero(np.diff(pairs, prepend=-1))]  # faster than np.unique
     offsets = offsets_of(distinct // max(items, 1), len(lists))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(distinct % max(items, 1), pa.int32()))
 
