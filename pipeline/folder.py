@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 
@@ -43,8 +44,7 @@ class Folder:
         if self.is_local:  # a local path may have characters that a pattern gives a meaning
             found = [str(path.relative_to(self.path)) for path in Path(self.path).rglob("*") if path.is_file()]
         else:
-            (match,) = FileSystems.match([f"{self.path}/**"])
-            found = [metadata.path.removeprefix(f"{self.path}/") for metadata in match.metadata_list]
+            found = [metadata.path.removeprefix(f"{self.path}/") for metadata in self._match("**")]
         return sorted(found)
 
     def size(self) -> int:
@@ -52,8 +52,7 @@ class Folder:
         if self.is_local:
             folder = Path(self.path)
             return sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) if folder.is_dir() else 0
-        (match,) = FileSystems.match([f"{self.path}/*"])
-        return sum(metadata.size_in_bytes for metadata in match.metadata_list)
+        return sum(metadata.size_in_bytes for metadata in self._match("*"))
 
     def make(self) -> None:
         """Makes a local folder, and those above it; an object store needs none."""
@@ -101,10 +100,26 @@ class Folder:
                 if not any(Path(parent).iterdir()):
                     Path(parent).rmdir()
         elif names:
-            FileSystems.delete([f"{self.path}/{name}" for name in names])
+            FileSystems.delete([_literal(f"{self.path}/{name}") for name in names])
+
+    def _match(self, pattern: str) -> list[FileMetadata]:
+        (match,) = FileSystems.match([f"{_literal(self.path)}/{pattern}"])
+        return list(match.metadata_list)
 
     def _beside(self, target: str) -> Path:
         """A hidden name beside the target, so that the last step is a rename."""
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def _literal(path: str) -> str:
+    """A path as a pattern that only it matches."""
+    return re.sub(r"([\[*?])", r"[\1]", path)
+
+
+def io_reason(error: BaseException) -> str:
+    """What went wrong, in one line: Beam wraps the error of a file system, by pattern and path."""
+    while details := getattr(error, "exception_details", None):
+        error = next(iter(details.values()))
+    return " ".join(str(getattr(error, "strerror", None) or error).split())

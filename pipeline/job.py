@@ -71,7 +71,7 @@ def build_job(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, job: 
         | "SessionsOfDays" >> KeepDays("sessions", job.days)
         | "ResolveSessions" >> ResolveItems("sessions", items)
     )
-    sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario, spill)
+    sessions = resolved.kept | "UniqueSessions" >> UniqueSessions(scenario, spill=spill)
     slices = AsSingleton(sessions | "PlanSlices" >> PlanSlices(items, columns, shards))
     log_end = AsSingleton((events.kept, sessions) | "FindLogEnd" >> FindLogEnd())
     if job.boundaries is None:
@@ -80,12 +80,12 @@ def build_job(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, job: 
         boundaries = AsSingleton(pipeline | "Boundaries" >> beam.Create([job.boundaries]))
 
     tables = {"events": events.kept, "sessions": sessions, "users": raw.users}
-    joined = tables | "JoinByUser" >> JoinByUser(scenario, items, boundaries, log_end, spill)
+    joined = tables | "JoinByUser" >> JoinByUser(scenario, items, boundaries, log_end, spill=spill)
     asked = {"sessions": joined.sessions, "events": events.kept, "pairs": joined.pairs}
-    as_of = asked | "AnswerAsOf" >> AnswerAsOf(scenario, items, log_end, slices, spill)
+    as_of = asked | "AnswerAsOf" >> AnswerAsOf(scenario, items, log_end, slices, spill=spill)
     answered = {"sessions": joined.sessions, "answers": as_of.answers}
-    records = answered | "MakeRecords" >> MakeRecords(scenario, items, spill)
-    counts = records | "CountValues" >> CountValues(features, spill)
+    records = answered | "MakeRecords" >> MakeRecords(scenario, items, spill=spill)
+    counts = records | "CountValues" >> CountValues(features, spill=spill)
     rejects = (raw.rejects, events.rejects, resolved.rejects, joined.rejects) | "AllRejects" >> beam.Flatten()
 
     _ = records | "WriteRecords" >> beam.ParDo(WriteRecords(target, features))

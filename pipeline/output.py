@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Scenario, Split, parse_scenario_text
 from pipeline.days import SECONDS_OF_A_DAY, DateRange, day_name
 from pipeline.errors import InputError
-from pipeline.folder import Folder
+from pipeline.folder import Folder, io_reason
 from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, Part, parse_manifest, written_otherwise
 
 REJECTS = "rejects"
@@ -52,11 +52,12 @@ class Output:
         folder = Folder.at(path)
         try:
             if folder.is_local:
-                _refuse_place(Path(folder.path))
+                _make_place(Path(folder.path))
             names = folder.files()
-            given = parse_manifest(folder.read(MANIFEST), f"{path}/{MANIFEST}") if MANIFEST in names else None
-        except OSError as error:
-            raise InputError(f"{path}: cannot be made: {error.strerror or error}; choose another --output") from None
+            text = folder.read(MANIFEST) if MANIFEST in names else None
+        except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system has
+            raise InputError(f"{path}: cannot be made: {io_reason(error)}; choose another --output") from None
+        given = parse_manifest(text, f"{path}/{MANIFEST}") if text is not None else None
         revisions = {int(match[1]) for name in names if (match := _REVISION.match(name))}
         strange = [name for name in names if name != MANIFEST and not _REVISION.match(name)]
         if strange and given is None:
@@ -70,7 +71,7 @@ class Output:
             _refuse_other_data(folder, given, scenario)
         revision = f"revision-{1 + max(revisions, default=0):05d}"
         output = cls(folder, None if overwrite else given, revision)
-        output._delete_leftovers(given)
+        output.delete_leftovers(given)
         return output
 
     @property
@@ -138,7 +139,7 @@ class Output:
         return table.combine_chunks().to_batches()[0]
 
     def publish(self, manifest: Mapping[str, Any]) -> None:
-        """Writes the manifest, then deletes what it no longer names.
+        """Writes the manifest: from then on readers see this run's data.
 
         Raises:
             InputError: another run has written to the directory meanwhile.
@@ -147,9 +148,8 @@ class Output:
         if self.manifest is not None and now != self.manifest:
             raise InputError(f"{self.folder.path}: another run has written to it meanwhile; run again")
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-        self._delete_leftovers(dict(manifest))
 
-    def _delete_leftovers(self, manifest: dict[str, Any] | None) -> None:
+    def delete_leftovers(self, manifest: Mapping[str, Any] | None) -> None:
         """Deletes revisions' files that the manifest does not name; the rest of a revision goes with its last day."""
         named: set[str] = set()
         whole: set[str] = set()
@@ -179,7 +179,7 @@ def _amounts(counts: pa.RecordBatch) -> dict[str, int]:
     }
 
 
-def _refuse_place(target: Path) -> None:
+def _make_place(target: Path) -> None:
     if Path.cwd().is_relative_to(target):
         raise InputError(f"{target}: is the directory you are in or above it; --output is a directory of its own")
     if target.exists() and not target.is_dir():

@@ -72,13 +72,14 @@ def preprocess(
     """
     if days is not None and scenario.pipeline.partition_by == "none":
         raise InputError("--date-range: needs records by day; set pipeline.partition_by to `day`")
+    pipeline = beam_pipeline(pipeline_args)  # first: its options say how file systems are reached
     place = Output.open(output, scenario, overwrite=overwrite, days=days)
     published = False
     try:
         if vocabularies_from is not None:
             copy_encoding_assets(vocabularies_from, place.target, scenario.features)
         sized = _with_shards(scenario, input_path)
-        counters = _run_job(sized, input_path, place, days, pipeline_args)
+        counters = _run_job(pipeline, sized, input_path, place, days)
         rows, parts = balance(counters), place.parts(days)
         if reason := why_unusable(scenario, counters, parts, frozen=vocabularies_from is not None):
             rejects = place.discard()
@@ -102,6 +103,7 @@ def preprocess(
         manifest = _complete(scenario, place, parts, run, frozen=vocabularies_from is not None)
         place.publish(manifest)
         published = True
+        place.delete_leftovers(manifest)
         return manifest
     finally:
         if not published:
@@ -112,16 +114,19 @@ def _with_shards(scenario: Scenario, input_path: str) -> Scenario:
     """The scenario with a number of shards, by the size of the log's files where it leaves that open."""
     if scenario.pipeline.shards is not None:
         return scenario
-    shards = max(FEWEST_SHARDS, -(-Folder.at(input_path).size() // _SHARD_BYTES))
+    try:
+        size = Folder.at(input_path).size()
+    except (OSError, ValueError):  # the source will say what is wrong with it
+        size = 0
+    shards = max(FEWEST_SHARDS, -(-size // _SHARD_BYTES))
     return scenario.model_copy(update={"pipeline": scenario.pipeline.model_copy(update={"shards": shards})})
 
 
 def _run_job(
-    scenario: Scenario, input_path: str, place: Output, days: DateRange | None, pipeline_args: Sequence[str]
+    pipeline: beam.Pipeline, scenario: Scenario, input_path: str, place: Output, days: DateRange | None
 ) -> dict[str, int]:
     _quiet_beam()
     quiet_workers()
-    pipeline = beam_pipeline(pipeline_args)
     boundaries = place.boundaries(scenario.pipeline.split, days)
     raw = _source(scenario)(pipeline, input_path, scenario)
     with _spill(place, needed=shuffles_in_memory(pipeline)) as spill:

@@ -1,5 +1,6 @@
 """Reads prepared records as TensorFlow does, from the declared columns alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ from pipeline.records import record_specs
 
 def read_records(prepared: PreparedData, features: Features, part: Part) -> dict[str, dict[str, Any]]:
     """Records of a part by session id."""
+    return read_files(prepared.files(part), features)
+
+
+def read_files(files: Iterable[str], features: Features) -> dict[str, dict[str, Any]]:
+    """Records of TFRecord files by session id."""
+    examples = list(tf.data.TFRecordDataset(list(files), compression_type="GZIP"))
+    if not examples:
+        return {}
     parsers = {spec.name: _parser(spec) for spec in record_specs(features)}
-    records = {}
-    for example in tf.data.TFRecordDataset(prepared.files(part), compression_type="GZIP"):
-        row = {name: value.numpy() for name, value in tf.io.parse_single_example(example, parsers).items()}
-        row = {name: np.vectorize(bytes.decode, otypes=[object])(v) if _is_text(v) else v for name, v in row.items()}
-        assert str(row["session_id"]) not in records
-        records[str(row["session_id"])] = row
+    columns = {name: column.numpy() for name, column in tf.io.parse_example(tf.stack(examples), parsers).items()}
+    rows = [{name: column[row] for name, column in columns.items()} for row in range(len(examples))]
+    rows = [{n: _DECODE(v) if _is_text(v) else v for n, v in row.items()} for row in rows]
+    records = {str(row["session_id"]): row for row in rows}
+    assert len(records) == len(rows), "a session is there twice"
     return records
 
 
@@ -54,3 +62,6 @@ def _parser(spec: InputSpec) -> Any:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, bytes) or value.dtype == object
+
+
+_DECODE = np.vectorize(bytes.decode, otypes=[object])

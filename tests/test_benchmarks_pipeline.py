@@ -1,21 +1,20 @@
 """The benchmark compares two ways to do one job: what both write is equal."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from prepared_records import read_files
 
 from benchmarks.reference_pipeline import reference_preprocess
+from benchmarks.skewed_log import skew
 from pipeline.config import load_scenario
 from pipeline.encoding_assets import EncodingAssets
-from pipeline.features import InputSpec
 from pipeline.prepared_data import PARTS, PreparedData
-from pipeline.records import record_specs
 from pipeline.run import preprocess
 from pipeline.simulate import simulate
+from pipeline.steps import plan_slices
 
 LOG: dict[str, Any] = {"users": 300, "items": 600, "days": 20, "seed": 11}
 SCENARIO = load_scenario(Path(__file__).parent.parent / "configs" / "search.yaml")
@@ -31,25 +30,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, Path]:
     return PreparedData.open(directory / "prepared"), directory / "reference"
 
 
-def read_records(files: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Records by session id, parsed by TensorFlow from the declared columns alone."""
-
-    def parser(spec: InputSpec) -> Any:
-        dtype = {"string": tf.string, "float32": tf.float32, "int64": tf.int64}[spec.dtype]
-        return tf.io.RaggedFeature(dtype) if spec.axis else tf.io.FixedLenFeature([], dtype)
-
-    parsers = {spec.name: parser(spec) for spec in record_specs(SCENARIO.features)}
-    examples = list(tf.data.TFRecordDataset(list(files), compression_type="GZIP"))
-    parsed = {name: column.numpy() for name, column in tf.io.parse_example(tf.stack(examples), parsers).items()}
-    ids = [session.decode() for session in parsed["session_id"]]
-    assert len(set(ids)) == len(ids)
-    return {session: {name: column[row] for name, column in parsed.items()} for row, session in enumerate(ids)}
-
-
 def check_records(files: list[str], reference: Path) -> dict[str, dict[str, Any]]:
     """Holds records equal in every value; gives them."""
-    ours = read_records(files)
-    theirs = read_records(str(path) for path in reference.glob("*.tfrecord.gz"))
+    ours = read_files(files, SCENARIO.features)
+    theirs = read_files((str(path) for path in reference.glob("*.tfrecord.gz")), SCENARIO.features)
     assert ours.keys() == theirs.keys()
     assert len(ours) > 80
     for session, record in ours.items():
@@ -87,3 +71,17 @@ def test_the_reference_reads_json_lines_too(both: tuple[PreparedData, Path], tmp
     simulate(tmp_path / "log", **LOG, file_format="jsonl.gz")
     reference_preprocess(SCENARIO, str(tmp_path / "log"), str(tmp_path / "reference"))
     check_records(both[0].files("test"), tmp_path / "reference" / "test")
+
+
+def test_a_skewed_log_gives_the_same_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_slices, "_REQUESTS", 500)  # so that the item of every session is cut into slices
+    simulate(tmp_path / "log", **LOG)
+    skew(tmp_path / "log", tmp_path / "skewed", heavy_events=3_000)
+    preprocess(SCENARIO, str(tmp_path / "skewed"), str(tmp_path / "prepared"))
+    reference_preprocess(SCENARIO, str(tmp_path / "skewed"), str(tmp_path / "reference"))
+    prepared = PreparedData.open(tmp_path / "prepared")
+    records = check_records(prepared.files("test"), tmp_path / "reference" / "test")
+    items = [set(record["candidate_item_id"]) for record in records.values()]
+    assert set.intersection(*items), "one item is in every session"
+    activity = [float(record["user_activity"]) for record in records.values()]
+    assert max(activity) > 2_000

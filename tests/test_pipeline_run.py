@@ -12,16 +12,17 @@ import pytest
 import tensorflow as tf
 from counters_add_up import assert_adds_up
 from google.protobuf import text_format
-from prepared_records import read_records
+from prepared_records import comparable_records, read_records
 from small_log import START, Table, expected_records, small_log, small_scenario, write_log
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from pipeline.config import load_scenario, parse_scenario
-from pipeline.data_statistics import load_data_statistics
+from pipeline.data_statistics import STATISTICS_FILE, load_data_statistics
 from pipeline.errors import InputError
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.records import record_specs
 from pipeline.run import preprocess
+from pipeline.steps import plan_slices
 
 LOG = small_log()
 EXPECTED = expected_records(LOG)
@@ -197,6 +198,30 @@ def test_the_order_of_the_log_changes_nothing(prepared: PreparedData, tmp_path: 
     assert files == sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file())
     for name in files:
         assert _content(tmp_path / "out" / name) == _content(prepared.directory / name), name
+
+
+@pytest.mark.parametrize(
+    ("shards", "requests", "workers"),
+    [(1, 10**6, ()), (7, 3, ()), (3, 10**6, ("--direct_num_workers=2",))],
+    ids=["one shard", "many shards and slices", "two worker processes"],
+)
+def test_how_the_work_is_cut_changes_nothing(
+    prepared: PreparedData,
+    shards: int,
+    requests: int,
+    workers: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan_slices, "_REQUESTS", requests)
+    log = str(write_log(tmp_path / "log", LOG))
+    preprocess(small_scenario(shards=shards), log, str(tmp_path / "out"), pipeline_args=workers)
+    other = PreparedData.open(tmp_path / "out")
+    assert comparable_records(other, SCENARIO.features) == comparable_records(prepared, SCENARIO.features)
+    assert other.assets(SCENARIO.features).numeric == prepared.assets(SCENARIO.features).numeric
+    for table in SCENARIO.features.tables:
+        assert other.assets(SCENARIO.features).vocabulary(table) == prepared.assets(SCENARIO.features).vocabulary(table)
+    assert (other.latest / STATISTICS_FILE).read_bytes() == (prepared.latest / STATISTICS_FILE).read_bytes()
 
 
 def _content(path: Path) -> Any:

@@ -122,7 +122,7 @@ def test_one_session_of_each_id_stays_whatever_the_order_and_its_user(spilled: b
     for order in (rows, rows[::-1]):
         batches = [pa.RecordBatch.from_pylist([row], resolved_sessions(SCENARIO.features)) for row in order]
         pipeline = beam.Pipeline(runner=FnApiRunner())
-        unique = pipeline | beam.Create(batches) | UniqueSessions(SCENARIO, spill)
+        unique = pipeline | beam.Create(batches) | UniqueSessions(SCENARIO, spill=spill)
         assert_that(rows_of(unique, "Rows"), equal_to([rows[1], rows[3]]))
         result = pipeline.run()
         result.wait_until_finish()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.errors import InputError
+from pipeline.folder import Folder, io_reason
 
 
 def list_files(directory: str, holds: str) -> dict[str, str]:
@@ -26,7 +26,7 @@ def list_files(directory: str, holds: str) -> dict[str, str]:
     try:
         found = _list_local(directory) if FileSystems.get_scheme(directory) is None else _list_url(directory)
     except (OSError, ValueError) as error:  # ValueError: a scheme that no installed file system has
-        raise InputError(f"{directory}: cannot be listed, {_reason(error)}") from error
+        raise InputError(f"{directory}: cannot be listed, {io_reason(error)}") from error
     if found is None:
         raise InputError(f"{directory}: no such directory; it should hold {holds}")
     return dict(sorted(found.items()))
@@ -42,16 +42,7 @@ def _list_local(directory: str) -> dict[str, str] | None:
 
 def _list_url(directory: str) -> dict[str, str] | None:
     """Object stores have no directories: one that holds nothing does not exist."""
-    prefix = directory.rstrip("/") + "/"
-    (match,) = FileSystems.match([re.sub(r"([\[*?])", r"[\1]", prefix) + "**"])
-    names = {file.path.removeprefix(prefix).split("/")[0] for file in match.metadata_list}
-    return {
-        name: prefix + name for name in names if name
-    } or None  # some stores mark a directory: a name that ends in /
-
-
-def _reason(error: BaseException) -> str:
-    """Beam wraps the error of the file system, by pattern and path."""
-    while details := getattr(error, "exception_details", None):
-        error = next(iter(details.values()))
-    return " ".join(str(getattr(error, "strerror", None) or error).split())
+    folder = Folder.at(directory)
+    names = {name.split("/")[0] for name in folder.files()}
+    # some stores mark a directory: a name that ends in /
+    return {name: f"{folder.path}/{name}" for name in names if name} or None

@@ -50,6 +50,7 @@ class AnswerAsOf(beam.PTransform):
         items: beam.pvalue.AsSingleton,
         log_end: beam.pvalue.AsSingleton,
         slices: beam.pvalue.AsSingleton,
+        *,
         spill: str | None,
     ) -> None:
         super().__init__()

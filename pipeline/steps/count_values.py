@@ -25,7 +25,7 @@ class CountValues(beam.PTransform):
         spill: see `GroupBatches`.
     """
 
-    def __init__(self, features: Features, spill: str | None) -> None:
+    def __init__(self, features: Features, *, spill: str | None) -> None:
         super().__init__()
         self._features = features
         self._spill = spill

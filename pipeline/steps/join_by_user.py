@@ -38,6 +38,7 @@ class JoinByUser(beam.PTransform):
         items: beam.pvalue.AsSingleton,
         boundaries: beam.pvalue.AsSingleton,
         log_end: beam.pvalue.AsSingleton,
+        *,
         spill: str | None,
     ) -> None:
         super().__init__()

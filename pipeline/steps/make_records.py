@@ -33,7 +33,7 @@ class MakeRecords(beam.PTransform):
         spill: see `GroupBatches`.
     """
 
-    def __init__(self, scenario: Scenario, items: beam.pvalue.AsSingleton, spill: str | None) -> None:
+    def __init__(self, scenario: Scenario, items: beam.pvalue.AsSingleton, *, spill: str | None) -> None:
         super().__init__()
         self._scenario = scenario
         self._items = items

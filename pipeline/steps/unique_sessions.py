@@ -24,7 +24,7 @@ class UniqueSessions(beam.PTransform):
         spill: see `GroupBatches`.
     """
 
-    def __init__(self, scenario: Scenario, spill: str | None) -> None:
+    def __init__(self, scenario: Scenario, *, spill: str | None) -> None:
         super().__init__()
         self._scenario = scenario
         self._spill = spill
