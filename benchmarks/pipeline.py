@@ -14,7 +14,7 @@ in Parquet, on Beam's local runner with one worker, the log in the page cache:
   that a log of 200 sessions takes.
 - `peak_memory_mib` on a skewed log (`benchmarks/skewed_log.py`: a user of 100,000 events, an item
   in every session, a query in half of them) made from the 400,000 sessions, and by how much that
-  is more than from the 50,000. It holds the libraries too: `imports_memory_mib`.
+  is more than from the 200,000. It holds the libraries too: `imports_memory_mib`.
 
 Each run is a process of its own (`benchmarks/measure_job.py`). Runs that are repeated are spread over
 the whole time, and their median counts, as other programs on the machine disturb them; `cpu_ratio`
@@ -57,7 +57,7 @@ _RUNS = (
     ("pipeline", "small"),
     ("pipeline", "large"),
     ("pipeline", "middle"),
-    ("pipeline", "skewed small"),
+    ("pipeline", "skewed middle"),
     ("pipeline", "skewed large"),
     ("pipeline", "large"),
     ("pipeline", "small"),
@@ -134,7 +134,7 @@ def _table(results: Mapping[str, Any]) -> str:
             f"{results['ratio']:.1f} times the reference; time a session at the large log is {results['growth']:.2f} "
             f"times that at the small one ({results['growth_without_start']:.2f} without the start)",
             f"peak memory {results['peak_memory_mib']:,} MiB on the large skewed log, "
-            f"{results['peak_memory_growth_mib']:+,} MiB against the small one; "
+            f"{results['peak_memory_growth_mib']:+,} MiB against the middle one; "
             f"{results['imports_memory_mib']:,} MiB of it are libraries",
         ]
     )
@@ -162,7 +162,7 @@ def main() -> None:
         }
         for log, size in sessions.items():
             benchmark.simulate(log, size)
-        for log in ("small", "large"):
+        for log in ("middle", "large"):
             benchmark.skew(log, round(_HEAVY_EVENTS * arguments.sessions / 200_000))
         runs: dict[tuple[str, str], list[Measurement]] = {}
         for job, log in _RUNS:

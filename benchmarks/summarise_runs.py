@@ -13,8 +13,8 @@ def summarise_runs(runs: Mapping[tuple[str, str], Sequence[Measurement]]) -> dic
     """Medians of time, greatest peaks of memory, and what they say.
 
     Args:
-        runs: by (job, log): of the `pipeline` on the logs start, small, middle, large, skewed small
-            and skewed large, of the `reference` on the middle one.
+        runs: by (job, log): of the `pipeline` on the logs start, small, middle, large, skewed
+            middle and skewed large, of the `reference` on the middle one.
 
     Raises:
         ValueError: the reference wrote another number of records, so it did another job.
@@ -40,7 +40,7 @@ def summarise_runs(runs: Mapping[tuple[str, str], Sequence[Measurement]]) -> dic
         "ratio": round(reference_seconds / seconds["middle"], 2),
         "growth": growth(seconds),
         "peak_memory_mib": round(memory["skewed large"]),
-        "peak_memory_growth_mib": round(memory["skewed large"] - memory["skewed small"]),
+        "peak_memory_growth_mib": round(memory["skewed large"] - memory["skewed middle"]),
         "growth_without_start": growth(seconds, seconds["start"]),
         "cpu_ratio": round(reference_cpu_seconds / cpu_seconds["middle"], 2),
         "cpu_growth": growth(cpu_seconds),

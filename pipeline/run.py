@@ -35,7 +35,7 @@ from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 
 #: Bytes of the raw log for one shard of users: a few hundred MB in a worker's memory.
-_SHARD_BYTES = 32 * 2**20
+_SHARD_BYTES = 16 * 2**20
 
 
 def preprocess(

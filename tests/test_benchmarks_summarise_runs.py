@@ -21,7 +21,7 @@ RUNS = {
     ("pipeline", "small"): [run(7, 50_000), run(6, 50_000), run(90, 50_000)],
     ("pipeline", "middle"): [run(15, 200_000), run(25, 200_000)],
     ("pipeline", "large"): [run(42, 400_000)],
-    ("pipeline", "skewed small"): [run(8, 50_000, 1_000)],
+    ("pipeline", "skewed middle"): [run(8, 50_000, 1_000)],
     ("pipeline", "skewed large"): [run(50, 400_000, 1_250)],
     ("reference", "middle"): [run(200, memory=5_000)],
 }

@@ -168,6 +168,20 @@ def test_a_column_that_no_row_has_is_warned_of(job: Path, tmp_path: Path) -> Non
     assert "warning: table `shop` is empty: the training part has no value of `store`" in run.stderr
 
 
+def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -> None:
+    source = ("preprocess", CONFIG, "--input", job / "log", "--output", tmp_path / "days")
+    split = "--set=pipeline.split={test_start: 2024-02-01}"
+    first = awmoe(*source, split, "--date-range", "2024-01-10:2024-02-01")
+    assert "outside the date range" in first.stdout, "the balance is shown"
+    assert "holds prepared data already" in awmoe(*source, split, code=2).stderr
+    assert "must be FIRST:LAST" in awmoe(*source, split, "--date-range", "yesterday", code=2).stderr
+    awmoe(*source, split, "--date-range", "2024-02-02", "--vocabularies-from", tmp_path / "days")
+    manifest = json.loads((tmp_path / "days" / "manifest.json").read_text())
+    assert list(manifest["parts"]["test"]["days"]) == ["2024-02-01", "2024-02-02"]
+    assert min(manifest["parts"]["train"]["days"]) >= "2024-01-10"
+    assert [run["date_range"] for run in manifest["runs"]] == ["2024-01-10:2024-02-01", "2024-02-02:2024-02-02"]
+
+
 def test_rank_waits_for_a_server_no_longer_than_it_is_told(job: Path) -> None:
     arguments = ("--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--wait", "0.5")
     assert "not reached within 0.5 s" in awmoe("rank", *arguments, code=1).stderr
@@ -185,7 +199,7 @@ def test_help_answers_within_a_second_for_every_command_with_an_example() -> Non
     started = time.monotonic()
     listed = awmoe("--help").stdout
     assert time.monotonic() - started < 1, "awmoe --help takes more than a second: what does it import?"
-    for command in ("simulate", "preprocess", "train", "evaluate", "export", "serve", "rank", "demo"):
+    for command in ("simulate", "preprocess", "validate", "train", "evaluate", "export", "serve", "rank", "demo"):
         assert command in listed
         assert f"awmoe {command} " in awmoe(command, "--help").stdout, f"{command} --help shows no example"
 
