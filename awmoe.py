@@ -106,7 +106,7 @@ def preprocess(
     from pipeline.progress import progress_bar
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
-    days = DateRange.parse(date_range) if date_range else None
+    days = DateRange.parse(date_range) if date_range is not None else None
     with quiet_tensorflow():
         from rich.console import Console
 

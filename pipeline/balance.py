@@ -31,20 +31,26 @@ def balance(counters: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     }
 
 
-def why_unbalanced(rows: Mapping[str, Mapping[str, Any]], sessions_written: int) -> str:
+def why_unbalanced(
+    rows: Mapping[str, Mapping[str, Any]], *, sessions_counted: int, files_made: int, files_found: int
+) -> str:
     """What does not add up, in one line; empty where everything does.
 
     Args:
         rows: as `balance` gives it.
-        sessions_written: records that are in the job's files, counted from what was written.
+        sessions_counted: sessions whose values were counted.
+        files_made: how many files of records the job made.
+        files_found: how many there are.
     """
     for table, row in rows.items():
         found = row["kept"] + sum(row["left_out"].values())
         if row["read"] != found:
             return f"of {row['read']:,} rows of {table} read, {found:,} were kept, rejected or dropped"
     kept = rows.get("sessions", {}).get("kept", 0)
+    if kept != sessions_counted:
+        return f"{kept:,} sessions were kept and {sessions_counted:,} are in the records"
     return (
-        "" if kept == sessions_written else f"{kept:,} sessions were kept and {sessions_written:,} are in the records"
+        "" if files_made == files_found else f"{files_made:,} files of records were made and {files_found:,} are there"
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import InputError
+
 
 class RecordBatchCoder(beam.coders.Coder):
     """A batch between two stages is one Arrow IPC stream; its rows never become Python objects."""
@@ -83,7 +85,24 @@ def concat_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.R
     same = [batch.select(schema.names).cast(schema) for batch in batches]
     if not same:
         return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-    return pa.concat_batches(same)
+    return join_batches(same)
+
+
+def join_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """The rows of batches of one schema, at least one, in one batch.
+
+    Raises:
+        InputError: a text column has more than 2 GiB, Arrow's limit.
+    """
+    try:
+        return pa.concat_batches(batches)
+    except pa.ArrowInvalid as error:
+        if "overflow" not in str(error):
+            raise
+        raise InputError(
+            "a shard has more than 2 GiB of text in one column; give a larger pipeline.shards, for instance 4 times "
+            "what the manifest of a smaller run says"
+        ) from error
 
 
 def split_batch(batch: pa.RecordBatch, key: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -91,7 +91,7 @@ class Pipeline(Section):
     max_reject_share: float = Field(0.01, ge=0, le=1, description="rejected share of a table that fails the run")
     seed: int = Field(17, description="key of every hash that samples")
     shards: int | None = Field(
-        None, ge=1, description="user shards of the join; default: one for each 16 MiB of the log, at least 4"
+        None, ge=1, description="user shards of the join; default: one for each 8 MiB of the log, at least 4"
     )
     partition_by: Literal["day", "none"] = Field(
         "day", description="day: records by the day (UTC) of their session, which can be added or redone alone"

@@ -1,7 +1,7 @@
 """What the job counts, as Beam metrics of one namespace.
 
 Names are paths: `read/<table>`, `kept/<table>`, `rejected/<table>/<reason>`,
-`dropped/<table>/<reason>`, `written/<part>/sessions|candidates|positives`. Of every table
+`dropped/<table>/<reason>`, `written/<part>/files|sessions|candidates|positives`. Of every table
 the rows read are those kept, rejected and dropped together.
 """
 

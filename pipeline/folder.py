@@ -12,12 +12,16 @@ from pathlib import Path
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+#: A JSON Lines file that is not packed is about so many times the size of the same table in Parquet.
+_PLAIN_JSON = 8
+
 
 @dataclass(frozen=True)
 class Folder:
     """A folder by its path. A file in it is whole or not there, whenever the writer stops.
 
-    Object stores have no folders; there it is what the names of its files begin with.
+    Object stores have no folders; there it is what the names of its files begin with, and a file has
+    its name once it is closed. Elsewhere it is written under another name first.
     """
 
     path: str
@@ -42,20 +46,21 @@ class Folder:
     def files(self) -> list[str]:
         """Names of all files, also of those in folders below, sorted."""
         if self.is_local:  # a local path may have characters that a pattern gives a meaning
-            found = [str(path.relative_to(self.path)) for path in Path(self.path).rglob("*") if path.is_file()]
-        else:
-            found = [metadata.path.removeprefix(f"{self.path}/") for metadata in self._match("**")]
-        return sorted(found)
+            return sorted(str(p.relative_to(self.path)) for p in Path(self.path).rglob("*") if p.is_file())
+        names = [metadata.path.removeprefix(f"{self.path}/") for metadata in self._all()]
+        return sorted(name for name in names if not name.endswith("/") and name)  # consoles mark a folder so
 
     def size(self) -> int:
-        """Bytes of the files directly in it; 0 where it is not there."""
+        """Bytes of the files directly in it, as if they were packed; 0 where it is not there."""
         if self.is_local:
             folder = Path(self.path)
-            return sum(p.stat().st_size for p in folder.iterdir() if p.is_file()) if folder.is_dir() else 0
-        return sum(metadata.size_in_bytes for metadata in self._match("*"))
+            sizes = [(p.name, p.stat().st_size) for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
+        else:
+            sizes = [(metadata.path, metadata.size_in_bytes) for metadata in self._match("*")]
+        return sum(size // _PLAIN_JSON if name.endswith((".json", ".jsonl")) else size for name, size in sizes)
 
     def make(self) -> None:
-        """Makes a local folder, and those above it; an object store needs none."""
+        """Makes a local folder, and those above it; others come with their files."""
         if self.is_local:
             Path(self.path).mkdir(parents=True, exist_ok=True)
 
@@ -67,31 +72,29 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Writes a file, replacing one of that name."""
         target = f"{self.path}/{name}"
-        if not self.is_local:  # an object has its name once it is closed
-            with FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                file.write(data)
-            return
         incomplete = self._beside(target)
-        incomplete.write_bytes(data)
-        incomplete.replace(target)
+        with FileSystems.create(incomplete, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(data)
+        self._rename(incomplete, target)
 
     def take(self, name: str, local_file: Path) -> None:
-        """Moves a local file here."""
+        """Moves a local file here, replacing one of that name."""
         target = f"{self.path}/{name}"
+        incomplete = self._beside(target)
         if self.is_local:
-            incomplete = self._beside(target)
+            Path(incomplete).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(local_file, incomplete)
-            incomplete.replace(target)
-            return
-        with (
-            local_file.open("rb") as source,
-            FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as file,
-        ):
-            shutil.copyfileobj(source, file, 2**22)
-        local_file.unlink()
+        else:
+            with (
+                local_file.open("rb") as source,
+                FileSystems.create(incomplete, compression_type=CompressionTypes.UNCOMPRESSED) as file,
+            ):
+                shutil.copyfileobj(source, file, 2**22)
+            local_file.unlink()
+        self._rename(incomplete, target)
 
     def delete(self, names: list[str] | None = None) -> None:
-        """Deletes these files and the folders that are then empty; without names, everything."""
+        """Deletes these files, and locally the folders that are then empty, this one too; without names, everything."""
         names = self.files() if names is None else names
         if self.is_local:
             for name in names:
@@ -102,15 +105,46 @@ class Folder:
         elif names:
             FileSystems.delete([_literal(f"{self.path}/{name}") for name in names])
 
+    def _all(self) -> list[FileMetadata]:
+        """All files of a remote folder. Some file systems (HDFS) list one level, folders among the files."""
+        if not self._has_dirs:
+            return self._match("**")
+        if not FileSystems.exists(self.path):
+            return []
+        found = []
+        for metadata in self._match("*"):
+            inner = Folder(metadata.path.rstrip("/"))
+            is_folder = metadata.size_in_bytes == 0 and inner._match("*")
+            found += inner._all() if is_folder else [metadata]
+        return found
+
     def _match(self, pattern: str) -> list[FileMetadata]:
-        (match,) = FileSystems.match([f"{_literal(self.path)}/{pattern}"])
+        try:
+            (match,) = FileSystems.match([f"{_literal(self.path)}/{pattern}"])
+        except OSError:
+            if self._has_dirs:  # HDFS does not list what is no folder
+                return []
+            raise
         return list(match.metadata_list)
 
-    def _beside(self, target: str) -> Path:
-        """A hidden name beside the target, so that the last step is a rename."""
-        path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    @property
+    def _has_dirs(self) -> bool:
+        return bool(FileSystems.get_filesystem(self.path).has_dirs())
+
+    def _beside(self, target: str) -> str:
+        """Where to write first: a hidden name beside the target; an object takes its name at the end anyway."""
+        if not self._has_dirs:
+            return target
+        parent, _, name = target.rpartition("/")
+        return f"{parent}/.{name}.{uuid.uuid4().hex}"
+
+    def _rename(self, incomplete: str, target: str) -> None:
+        if self.is_local:
+            Path(incomplete).replace(target)
+        elif incomplete != target:
+            if FileSystems.exists(target):  # HDFS renames to no name that is taken
+                FileSystems.delete([_literal(target)])
+            FileSystems.rename([incomplete], [target])
 
 
 def _literal(path: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, AsSingleton
 
@@ -27,6 +27,7 @@ from pipeline.serving_tables import as_of_table, co_purchases_table, items_table
 from pipeline.steps.answer_as_of import AnswerAsOf
 from pipeline.steps.count_values import CountValues
 from pipeline.steps.find_split import FindBoundaries, FindLogEnd
+from pipeline.steps.group_batches import GroupBatches
 from pipeline.steps.index_items import IndexItems, entity_columns
 from pipeline.steps.join_by_user import JoinByUser
 from pipeline.steps.keep_days import KeepDays
@@ -36,6 +37,8 @@ from pipeline.steps.resolve_items import ResolveItems
 from pipeline.steps.unique_sessions import UniqueSessions
 from pipeline.write_records import WriteRecords
 
+_REJECTS = pa.schema([(field.name, pa.string()) for field in fields(Reject)])
+_KEYED_REJECTS = tuple[tuple[str, int], pa.RecordBatch]
 #: Times that the job finds, for the manifest.
 TIMES = "times.json"
 
@@ -92,12 +95,9 @@ def build_job(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, job: 
     _ = counts | "WriteCounts" >> beam.MapTuple(
         lambda key, batch: _write_parquet(target, "/".join((COUNTS, *key)), pa.Table.from_batches([batch]))
     )
-    _ = (
-        rejects
-        | "KeyRejects" >> beam.Map(lambda reject: ((reject.table, zlib.crc32(reject.line.encode()) % shards), reject))
-        | "GroupRejects" >> beam.GroupByKey()
-        | "WriteRejects" >> beam.Map(_write_rejects, target, shards)
-    )
+    keyed = rejects | "KeyRejects" >> beam.Map(_key_reject, shards).with_output_types(_KEYED_REJECTS)
+    grouped = {"rejects": keyed} | "GroupRejects" >> GroupBatches(spill)
+    _ = grouped | "WriteRejects" >> beam.Map(_write_rejects, target, shards)
     once = pipeline | "Once" >> beam.Create([target])
     _ = once | "WriteItems" >> beam.Map(_write_items, features, items)
     _ = once | "WriteAsOf" >> beam.Map(_write_as_of, features, items, AsList(as_of.at_end))
@@ -110,12 +110,19 @@ def build_job(pipeline: beam.Pipeline, scenario: Scenario, raw: RawTables, job: 
         _ = as_of.co_purchases | "WriteCoPurchases" >> beam.Map(_write_co_purchases, target, items)
 
 
-def _write_rejects(group: tuple[tuple[str, int], Iterable[Reject]], target: Folder, shards: int) -> None:
-    (table, bucket), rejects = group
-    lines = []
-    for reject in sorted(rejects, key=lambda r: (r.file, r.reason, r.line)):
-        count(f"rejected/{table}/{reject.reason}", 1)
-        lines.append(json.dumps(asdict(reject)) + "\n")
+def _key_reject(reject: Reject, shards: int) -> tuple[tuple[str, int], pa.RecordBatch]:
+    """A reject as a batch of one row, so that many of them are no Python objects while they wait."""
+    bucket = zlib.crc32(reject.line.encode(errors="replace")) % shards
+    return (reject.table, bucket), pa.RecordBatch.from_pylist([asdict(reject)], _REJECTS)
+
+
+def _write_rejects(group: tuple[tuple[str, int], dict[str, list[pa.RecordBatch]]], target: Folder, shards: int) -> None:
+    (table, bucket), tables = group
+    rejects = pa.Table.from_batches(tables["rejects"], _REJECTS)
+    for reason in pc.value_counts(rejects["reason"]).to_pylist():
+        count(f"rejected/{table}/{reason['values']}", reason["counts"])
+    rejects = rejects.sort_by([(name, "ascending") for name in ("file", "reason", "line")])
+    lines = (json.dumps(row) + "\n" for batch in rejects.to_batches(max_chunksize=1024) for row in batch.to_pylist())
     target.write(f"{REJECTS}/{table}-{bucket:05d}-of-{shards:05d}.jsonl", "".join(lines).encode())
 
 

@@ -1,13 +1,14 @@
 """The pipeline's output directory, as its readers see it.
 
 manifest.json              written last: says which files are the data; a directory without it is not complete
-revision-00001/            what one run of the job wrote; a run that adds days makes another
+revision-00001-<id>/       what one run of the job wrote; a run that adds days makes another
   train|validation|test|new_items/<day>/*.tfrecord.gz    one tf.Example a session; day is `all` if not partitioned
   counts/<part>/<day>.parquet     how often each value of each column occurs
   scenario.yaml            the scenario of that run
   vocabularies/, statistics.json, schema.pbtxt, data_statistics.pb     of all days that the manifest names
   serving/items.parquet, as_of_<entity>.parquet, co_purchases.parquet    as of the end of that run's log
   rejects/<table>-*.jsonl  what was left out, with its reason
+  times.json               what the job found: where the parts begin, where the log ends
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def parse_manifest(text: str | bytes, origin: str) -> dict[str, Any]:
     try:
         manifest = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{origin}: is damaged ({error}); preprocess again") from None
+        raise InputError(f"{origin}: is damaged ({error}); preprocess again, into another directory") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{origin}: is not of format {FORMAT}; preprocess again, into another directory")
     if not set(PARTS) <= set(manifest.get("parts", ())):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from pipeline.prepared_data import Part
+from pipeline.prepared_data import PARTS, Part
+
+#: Path of a file of records below its revision.
+RECORD_FILE = re.compile(rf"(?P<part>{'|'.join(PARTS)})/(?P<day>[^/]+)/shard-\d+-\d+\.tfrecord\.gz")
 
 
 class RecordFile(NamedTuple):
@@ -17,5 +21,5 @@ class RecordFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Path below the revision's folder; the same log gives the same name."""
+        """Path below the revision's folder, see `RECORD_FILE`; the same log gives the same name."""
         return f"{self.part}/{self.day}/shard-{self.shard:05d}-{self.block:05d}.tfrecord.gz"

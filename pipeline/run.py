@@ -7,10 +7,11 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from google.protobuf import text_format
 
 from pipeline.balance import balance, why_unbalanced
@@ -35,7 +36,7 @@ from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 
 #: Bytes of the raw log for one shard of users: a few hundred MB in a worker's memory.
-_SHARD_BYTES = 16 * 2**20
+_SHARD_BYTES = 8 * 2**20
 
 
 def preprocess(
@@ -72,25 +73,30 @@ def preprocess(
     """
     if days is not None and scenario.pipeline.partition_by == "none":
         raise InputError("--date-range: needs records by day; set pipeline.partition_by to `day`")
+    if days is not None and scenario.pipeline.source == "amazon":
+        raise InputError("--date-range: a user's last review is known at the log's end only; use source: amazon_search")
     pipeline = beam_pipeline(pipeline_args)  # first: its options say how file systems are reached
     place = Output.open(output, scenario, overwrite=overwrite, days=days)
-    published = False
     try:
         if vocabularies_from is not None:
             copy_encoding_assets(vocabularies_from, place.target, scenario.features)
         sized = _with_shards(scenario, input_path)
         counters = _run_job(pipeline, sized, input_path, place, days)
         rows, parts = balance(counters), place.parts(days)
-        if reason := why_unusable(scenario, counters, parts, frozen=vocabularies_from is not None):
+        frozen, is_addition = vocabularies_from is not None, place.manifest is not None
+        if reason := why_unusable(scenario, counters, parts, frozen=frozen, is_addition=is_addition):
             rejects = place.discard()
             raise InputError(f"{input_path}: {reason}{f'; the rejected rows are in {rejects}' if rejects else ''}")
-        written = sum(
-            day["sessions"]
-            for part in parts.values()
-            for day in part["days"].values()
-            if day["counts"].startswith(place.revision)
+        new_days = [
+            day for part in parts.values() for day in part["days"].values() if day["counts"].startswith(place.revision)
+        ]
+        reason = why_unbalanced(
+            rows,
+            sessions_counted=sum(day["sessions"] for day in new_days),
+            files_made=sum(counters.get(f"written/{part}/files", 0) for part in parts),
+            files_found=sum(len(day["files"]) for day in new_days),
         )
-        if reason := why_unbalanced(rows, written):
+        if reason:
             raise InputError(f"{input_path}: the counters do not add up, nothing is published: {reason}; run again")
         run = {
             "revision": place.revision,
@@ -100,14 +106,14 @@ def preprocess(
             "balance": rows,
             "counters": counters,
         }
-        manifest = _complete(scenario, place, parts, run, frozen=vocabularies_from is not None)
+        manifest = _complete(scenario, place, parts, run, frozen=frozen)
         place.publish(manifest)
-        published = True
-        place.delete_leftovers(manifest)
-        return manifest
-    finally:
-        if not published:
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says more
             place.discard()
+        raise
+    place.delete_leftovers(manifest)
+    return manifest
 
 
 def _with_shards(scenario: Scenario, input_path: str) -> Scenario:
@@ -128,8 +134,8 @@ def _run_job(
     _quiet_beam()
     quiet_workers()
     boundaries = place.boundaries(scenario.pipeline.split, days)
-    raw = _source(scenario)(pipeline, input_path, scenario)
     with _spill(place, needed=shuffles_in_memory(pipeline)) as spill:
+        raw = _source(scenario)(pipeline, input_path, scenario, spill)
         build_job(pipeline, scenario, raw, Job(place.target, days, boundaries, spill))
         try:
             result = pipeline.run()
@@ -169,7 +175,7 @@ def _quiet_beam() -> None:
         logging.getLogger(f"apache_beam.runners.{name}").addFilter(is_news)
 
 
-def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario], RawTables]:
+def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario, str | None], RawTables]:
     """The reader of the scenario's raw format; only that one is imported."""
     if scenario.pipeline.source == "search_log":
         from pipeline.sources.search_log import read_search_log
@@ -189,11 +195,10 @@ def _complete(
 ) -> dict[str, Any]:
     """Writes what is of all days, and gives the manifest."""
     target, features, old = place.target, scenario.features, place.manifest
-    counts = {
-        part: unpack_counts(add_up_counts(place.counts(day["counts"]) for day in described["days"].values()))
-        for part, described in parts.items()
-    }
+    counts = {part: unpack_counts(_add_up_days(place, described["days"])) for part, described in parts.items()}
     run["warnings"] = []
+    if not run["counters"].get("kept/sessions"):
+        run["warnings"].append("no session of these days became a record: they are empty now")
     if not frozen:
         for table, values in vocabularies(features, counts["train"]).items():
             target.write(f"{VOCABULARIES}/{table}.txt", "".join(f"{value}\n" for value in values).encode())
@@ -216,6 +221,14 @@ def _complete(
         "parts": parts,
         "runs": [*(old["runs"] if old else []), run],
     }
+
+
+def _add_up_days(place: Output, days: Mapping[str, Mapping[str, Any]]) -> pa.RecordBatch:
+    """The counts of some days together; at no time are two days in memory beside the sum."""
+    total = add_up_counts([])
+    for day in days.values():
+        total = add_up_counts([total, place.counts(day["counts"])])
+    return total
 
 
 def _empty_table(features: Features, table: str) -> str:

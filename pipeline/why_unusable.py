@@ -10,7 +10,12 @@ from pipeline.prepared_data import Part
 
 
 def why_unusable(
-    scenario: Scenario, counters: Mapping[str, int], parts: Mapping[Part, Any], *, frozen: bool = False
+    scenario: Scenario,
+    counters: Mapping[str, int],
+    parts: Mapping[Part, Any],
+    *,
+    frozen: bool = False,
+    is_addition: bool = False,
 ) -> str:
     """Why the job's output cannot be used, in one line; empty where it can.
 
@@ -22,6 +27,7 @@ def why_unusable(
         counters: of the job.
         parts: the manifest's, with days that were there before.
         frozen: vocabularies are given, so that no training part is needed.
+        is_addition: of days to data that is there; a day may be empty.
     """
     settings = scenario.pipeline
     rejected = _left_out(counters, "rejected/")
@@ -34,7 +40,7 @@ def why_unusable(
                 f"pipeline.max_reject_share allows ({settings.max_reject_share:.1%}): {_top(reasons)}"
             )
     left_out = rejected | _left_out(counters, "dropped/")
-    for table in ("items", "sessions"):
+    for table in ("items",) if is_addition else ("items", "sessions"):
         if not counters.get(f"kept/{table}"):
             # What emptied another table, such as the reviews that sessions are made of, is a reason too.
             reasons = {

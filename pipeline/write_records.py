@@ -35,7 +35,8 @@ class WriteRecords(beam.DoFn):
         self._features = features
 
     def setup(self) -> None:
-        """Makes the encoder."""
+        """Makes the folder and the encoder."""
+        self._folder.make()
         self._encoder = RecordBatchToExamplesEncoder(record_schema(self._features))
 
     def process(self, element: tuple[RecordFile, pa.RecordBatch]) -> None:

@@ -19,7 +19,7 @@ from pipeline.raw_tables import RawTables
 
 
 def run_source(
-    read: Callable[[beam.Pipeline, str, Scenario], RawTables], directory: str | Path, scenario: Scenario, output: Path
+    read: Callable[..., RawTables], directory: str | Path, scenario: Scenario, output: Path
 ) -> tuple[dict[str, list[Any]], dict[str, int]]:
     """The elements of each of the source's PCollections, and its counters.
 

@@ -1,5 +1,6 @@
 """The balance of a job's counters."""
 
+import pytest
 from rich.console import Console
 
 from pipeline.balance import balance, balance_table, why_unbalanced
@@ -27,15 +28,21 @@ def test_every_row_is_accounted_for_by_reason() -> None:
             "left_out": {"dropped: no positive": 1, "rejected: lacks `time`": 2},
         },
     }
-    assert why_unbalanced(rows, 7) == ""
+    assert why_unbalanced(rows, sessions_counted=7, files_made=3, files_found=3) == ""
     console = Console(width=100)
     with console.capture() as shown:
         console.print(balance_table(rows))
     assert "rejected: lacks `time` (2)" in shown.get()
 
 
-def test_what_does_not_add_up_is_told() -> None:
-    lost = balance(COUNTERS | {"read/items": 6})
-    assert why_unbalanced(lost, 7) == "of 6 rows of items read, 5 were kept, rejected or dropped"
-    assert why_unbalanced(balance(COUNTERS), 6) == "7 sessions were kept and 6 are in the records"
-    assert why_unbalanced({}, 0) == ""
+@pytest.mark.parametrize(
+    ("counters", "counted", "found", "reason"),
+    [
+        (COUNTERS | {"read/items": 6}, 7, 3, "of 6 rows of items read, 5 were kept, rejected or dropped"),
+        (COUNTERS, 6, 3, "7 sessions were kept and 6 are in the records"),
+        (COUNTERS, 7, 2, "3 files of records were made and 2 are there"),
+        ({}, 0, 3, ""),
+    ],
+)
+def test_what_does_not_add_up_is_told(counters: dict[str, int], counted: int, found: int, reason: str) -> None:
+    assert why_unbalanced(balance(counters), sessions_counted=counted, files_made=3, files_found=found) == reason

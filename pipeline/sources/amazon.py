@@ -7,7 +7,7 @@ A review is a purchase. Reviews are joined to the metadata on the item and group
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import apache_beam as beam
 import numpy as np
@@ -29,6 +29,7 @@ from pipeline.sources.list_files import list_files
 from pipeline.sources.open_raw import open_raw
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import MILLISECONDS, TIME, check_rows, column
+from pipeline.steps.group_batches import GroupBatches
 
 #: The fields of a review that are read, and their names from there on. A line tells its release by its fields.
 REVIEW_LAYOUTS = (
@@ -57,11 +58,12 @@ ITEM_IDS = pa.schema([("item_id", pa.string())])
 QUERIES_SCHEMA = pa.schema([column("item_id", pa.string(), required=True), column("query", pa.string(), required=True)])
 
 _METADATA_FILE = re.compile(r"meta_.*\.jsonl?(\.gz)?")
+_SHARDED = tuple[int, pa.RecordBatch]
 _REVIEWS_FILE = re.compile(r"(?!meta_).*\.jsonl?(\.gz)?")
 _QUERIES_FILE = re.compile(r"queries_.*\.tsv(\.gz)?")
 
 
-def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario, spill: str | None = None) -> RawTables:
     """The paper's recommendation task: each user's last review against one random other item.
 
     Counts `dropped/reviews/duplicate`, `dropped/reviews/no metadata` and `dropped/sessions/no candidates`;
@@ -77,10 +79,12 @@ def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> 
         | "TakeReviewedItems" >> beam.Map(_distinct_items)
         | "GatherReviewedItems" >> GatherBatches(ITEM_IDS, _distinct_items)
     )
+    by_user = reviews | "ShardReviewsByUser" >> beam.FlatMap(_by_user, scenario.pipeline.join_shards).with_output_types(
+        _SHARDED
+    )
     made = (
-        reviews
-        | "ShardReviewsByUser" >> beam.FlatMap(_by_user, scenario.pipeline.join_shards)
-        | "GroupReviewsByUser" >> beam.GroupByKey()
+        {"reviews": by_user}
+        | "GroupReviewsByUser" >> GroupBatches(spill)
         | "MakeLastReviewSessions"
         >> beam.FlatMap(_make_last_review_sessions, AsSingleton(reviewed), scenario).with_outputs(
             "events", main="sessions"
@@ -89,7 +93,9 @@ def read_amazon(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> 
     return RawTables(items, _no_users(pipeline), made.events, made.sessions, rejects)
 
 
-def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+def read_amazon_search(
+    pipeline: beam.Pipeline, directory: str, scenario: Scenario, spill: str | None = None
+) -> RawTables:
     """A search for every review: its item's query, and others of the query by popularity as of then.
 
     Counts what `read_amazon` counts, `dropped/queries/duplicate` and `dropped/sessions/no query`.
@@ -106,11 +112,14 @@ def read_amazon_search(pipeline: beam.Pipeline, directory: str, scenario: Scenar
         | "ReadQueries" >> beam.FlatMap(_read_queries).with_outputs("rejects", main="batches")
     )
     queries = read.batches | "GatherQueries" >> GatherBatches(QUERIES_SCHEMA, _one_query_of_each_item)
-    made = (
+    by_query = (
         reviews
         | "JoinQueries" >> beam.Map(_join_queries, AsSingleton(queries))
-        | "ShardReviewsByQuery" >> beam.FlatMap(_by_query, scenario.pipeline.join_shards)
-        | "GroupReviewsByQuery" >> beam.GroupByKey()
+        | "ShardReviewsByQuery" >> beam.FlatMap(_by_query, scenario.pipeline.join_shards).with_output_types(_SHARDED)
+    )
+    made = (
+        {"reviews": by_query}
+        | "GroupReviewsByQuery" >> GroupBatches(spill)
         | "MakeQuerySessions" >> beam.FlatMap(_make_query_sessions, scenario).with_outputs("events", main="sessions")
     )
     rejects = (rejects, read.rejects) | "GatherAllRejects" >> beam.Flatten()
@@ -227,9 +236,9 @@ def _by_shard(reviews: pa.RecordBatch, key: pa.Array, shards: int) -> Iterator[t
 
 
 def _make_last_review_sessions(
-    group: tuple[int, Iterable[pa.RecordBatch]], items: pa.RecordBatch, scenario: Scenario
+    group: tuple[int, dict[str, list[pa.RecordBatch]]], items: pa.RecordBatch, scenario: Scenario
 ) -> Iterator[pa.RecordBatch | TaggedOutput]:
-    reviews = _unique(group[1])
+    reviews = _unique(group[1]["reviews"])
     yield TaggedOutput("events", _purchases(reviews))
     sessions, without = last_review_sessions(reviews, items["item_id"], scenario.pipeline.seed)
     count("read/sessions", sessions.num_rows + without)
@@ -238,9 +247,9 @@ def _make_last_review_sessions(
 
 
 def _make_query_sessions(
-    group: tuple[int, Iterable[pa.RecordBatch]], scenario: Scenario
+    group: tuple[int, dict[str, list[pa.RecordBatch]]], scenario: Scenario
 ) -> Iterator[pa.RecordBatch | TaggedOutput]:
-    reviews = _unique(group[1])
+    reviews = _unique(group[1]["reviews"])
     yield TaggedOutput("events", _purchases(reviews))
     count("read/sessions", reviews.num_rows)
     searches = reviews.filter(pc.not_equal(reviews["query"], ""))
@@ -250,8 +259,7 @@ def _make_query_sessions(
     yield sessions.select(sessions_schema(scenario.features).names)
 
 
-def _unique(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    given = list(batches)
+def _unique(given: list[pa.RecordBatch]) -> pa.Table:
     reviews = unique_reviews(given)
     count("kept/reviews", reviews.num_rows)
     count("dropped/reviews/duplicate", sum(batch.num_rows for batch in given) - reviews.num_rows)

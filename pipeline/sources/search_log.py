@@ -20,7 +20,7 @@ from pipeline.sources.rows import TIME, column
 from pipeline.sources.table_files import table_files
 
 
-def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario, spill: str | None = None) -> RawTables:
     """Reads a search log's directory.
 
     Each table is one file or several: `items.jsonl`, `items.jsonl.gz`, `items.parquet`,

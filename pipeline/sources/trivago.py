@@ -7,7 +7,7 @@ hotel is a click, and what users and hotels were when the log first named them i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import apache_beam as beam
 import numpy as np
@@ -27,6 +27,7 @@ from pipeline.sources.list_files import list_files
 from pipeline.sources.read_table import ReadTable
 from pipeline.sources.rows import TIME, column
 from pipeline.sources.table_files import table_files
+from pipeline.steps.group_batches import GroupBatches
 from pipeline.steps.shard_by import ShardBy
 
 _REQUIRED = ("user_id", "session_id", "step", "action_type")
@@ -48,7 +49,7 @@ _ITEM_ACTIONS = "^(clickout item|interaction item .*|search for item)$"
 _IDS, _PRICES = r"^\d+(\|\d+)*$", r"^\d{1,9}(\|\d{1,9})*$"
 
 
-def read_trivago(pipeline: beam.Pipeline, directory: str, scenario: Scenario) -> RawTables:
+def read_trivago(pipeline: beam.Pipeline, directory: str, scenario: Scenario, spill: str | None = None) -> RawTables:
     """Reads the log's files, `events.parquet` or shards of it.
 
     Counts `read/log` and `kept/log`: rows that name a hotel. The others are `dropped/log/no item`. What
@@ -66,9 +67,8 @@ def read_trivago(pipeline: beam.Pipeline, directory: str, scenario: Scenario) ->
     made = log.batches | "MakeTables" >> beam.FlatMap(_make_tables).with_outputs()
     columns = {"items": items_schema(features).names, "users": users_schema(features).names}
     first = {
-        table: getattr(made, table)
-        | f"Shard{table.title()}" >> ShardBy(schema.names[0], scenario)
-        | f"Group{table.title()}" >> beam.GroupByKey()
+        table: {table: getattr(made, table) | f"Shard{table.title()}" >> ShardBy(schema.names[0], scenario)}
+        | f"Group{table.title()}" >> GroupBatches(spill)
         | f"FirstOf{table.title()}" >> beam.Map(_first_of_each, table, columns[table]).with_output_types(pa.RecordBatch)
         for table, schema in _SEEN.items()
     }
@@ -134,13 +134,15 @@ def _sessions(clickouts: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch
     return pa.RecordBatch.from_pydict(columns), shown
 
 
-def _first_of_each(group: tuple[int, Iterable[pa.RecordBatch]], table: str, columns: list[str]) -> pa.RecordBatch:
+def _first_of_each(
+    group: tuple[int, dict[str, list[pa.RecordBatch]]], table: str, columns: list[str]
+) -> pa.RecordBatch:
     """A shard's items or users, each as the log first named it.
 
     A session that sees the item or the user is not earlier, so its row says nothing of the session's
     future. Of what is known at one time a price comes before none, as NaN is sorted last.
     """
     schema = _SEEN[table]
-    first = least_of_each(concat_batches(group[1], schema), schema.names[0])
+    first = least_of_each(concat_batches(group[1][table], schema), schema.names[0])
     count(f"read/{table}", first.num_rows)
     return first.append_column("title", pa.repeat("", first.num_rows)).select(columns)

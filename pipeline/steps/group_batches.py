@@ -13,11 +13,13 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.batches import read_batch, write_batch
+from pipeline.batches import join_batches, read_batch, write_batch
 
 #: Batches of a key are joined until all keys together have this many bytes: a log in many small
 #: pieces costs no more than one in few large ones.
 _JOINED_BYTES = 64 * 2**20
+#: As many batches wait at most: small ones take more memory than their bytes.
+_WAITING = 8192
 _Place = tuple[str, int]  # a spilled batch's file, and where in it
 
 
@@ -55,14 +57,15 @@ class _Collect(beam.DoFn):
     def start_bundle(self) -> None:
         # By key and columns: a table may have batches of several kinds.
         self._waiting: dict[tuple[Hashable, tuple[str, ...]], list[pa.RecordBatch]] = defaultdict(list)
-        self._bytes = 0
+        self._bytes = self._number = 0
         self._file: pa.NativeFile | None = None
 
     def process(self, element: tuple[Hashable, pa.RecordBatch]) -> Iterator[tuple[Hashable, pa.RecordBatch | _Place]]:
         key, batch = element
         self._waiting[key, tuple(batch.schema.names)].append(batch)
         self._bytes += batch.nbytes
-        if self._bytes > _JOINED_BYTES:
+        self._number += 1
+        if self._bytes > _JOINED_BYTES or self._number > _WAITING:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -73,10 +76,10 @@ class _Collect(beam.DoFn):
 
     def _flush(self) -> Iterator[tuple[Hashable, pa.RecordBatch | _Place]]:
         for (key, _), batches in self._waiting.items():
-            batch = pa.concat_batches(batches)
+            batch = join_batches(batches)
             yield key, (self._write(batch) if self._spill else batch)
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = self._number = 0
 
     def _write(self, batch: pa.RecordBatch) -> _Place:
         if self._file is None:
@@ -89,10 +92,13 @@ class _Collect(beam.DoFn):
 
 
 def _read_spilled(key: Hashable, tables: dict[str, list[_Place]]) -> tuple[Hashable, dict[str, list[pa.RecordBatch]]]:
-    return key, {name: [_read(*place) for place in places] for name, places in tables.items()}
+    files: dict[str, pa.MemoryMappedFile] = {}  # one mapping a file, however many of its batches the group has
 
+    def read(path: str, place: int) -> pa.RecordBatch:
+        if path not in files:
+            files[path] = pa.memory_map(path)
+        source = files[path]
+        source.seek(place)
+        return read_batch(source)
 
-def _read(path: str, place: int) -> pa.RecordBatch:
-    source = pa.memory_map(path)
-    source.seek(place)
-    return read_batch(source)
+    return key, {name: [read(*place) for place in places] for name, places in tables.items()}

@@ -71,6 +71,7 @@ class _BuildRecords(beam.DoFn):
                 self._features, of_block, index, {name: values[places] for name, values in numbers.items()}
             )
             part = PARTS[of_block.column("part")[0].as_py()]
+            count(f"written/{part}/files", 1)
             count(f"written/{part}/sessions", rows)
             count(f"written/{part}/candidates", places.stop - places.start)
             count(f"written/{part}/positives", int(of_block.column("label").flatten().to_numpy().sum()))

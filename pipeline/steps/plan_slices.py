@@ -20,12 +20,13 @@ class PlanSlices(beam.PTransform):
     """Batches of resolved sessions to one `Slices`.
 
     An item that every session shows has as many requests as there are sessions. Its bucket is
-    cut into slices, each with a part of the requests and all of the events.
+    cut into slices, each with a part of the requests and all of the events. A slice has the
+    requests of some user shards, so there are no more slices than shards.
 
     Args:
         items: side input, the batch of `IndexItems`.
         columns: raw column of each entity.
-        buckets: of the entities' codes.
+        buckets: of the entities' codes, as many as user shards.
     """
 
     def __init__(self, items: beam.pvalue.AsSingleton, columns: dict[str, str], buckets: int) -> None:
@@ -59,4 +60,4 @@ def _add(counts: Iterable[Slices]) -> Slices:
 
 def _plan(requests: Slices, columns: dict[str, str], buckets: int) -> Slices:
     none = np.zeros(buckets, np.int64)
-    return {entity: np.maximum(1, -(-requests.get(entity, none) // _REQUESTS)) for entity in columns}
+    return {entity: np.clip(-(-requests.get(entity, none) // _REQUESTS), 1, buckets) for entity in columns}
