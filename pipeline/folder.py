@@ -103,7 +103,7 @@ class Folder:
                 if not any(Path(parent).iterdir()):
                     Path(parent).rmdir()
         elif names:
-            FileSystems.delete([_literal(f"{self.path}/{name}") for name in names])
+            FileSystems.delete([self._pattern(f"{self.path}/{name}") for name in names])
 
     def _all(self) -> list[FileMetadata]:
         """All files of a remote folder. Some file systems (HDFS) list one level, folders among the files."""
@@ -113,19 +113,24 @@ class Folder:
             return []
         found = []
         for metadata in self._match("*"):
-            inner = Folder(metadata.path.rstrip("/"))
-            is_folder = metadata.size_in_bytes == 0 and inner._match("*")
-            found += inner._all() if is_folder else [metadata]
+            if metadata.size_in_bytes or _is_file(metadata.path):
+                found.append(metadata)
+            else:
+                found += Folder(metadata.path.rstrip("/"))._all()
         return found
 
     def _match(self, pattern: str) -> list[FileMetadata]:
         try:
-            (match,) = FileSystems.match([f"{_literal(self.path)}/{pattern}"])
+            (match,) = FileSystems.match([f"{self._pattern(self.path)}/{pattern}"])
         except OSError:
             if self._has_dirs:  # HDFS does not list what is no folder
                 return []
             raise
         return list(match.metadata_list)
+
+    def _pattern(self, path: str) -> str:
+        """What deletes or lists just this path: object stores take patterns, HDFS takes paths."""
+        return path if self._has_dirs else re.sub(r"([\[*?])", r"[\1]", path)
 
     @property
     def _has_dirs(self) -> bool:
@@ -143,13 +148,18 @@ class Folder:
             Path(incomplete).replace(target)
         elif incomplete != target:
             if FileSystems.exists(target):  # HDFS renames to no name that is taken
-                FileSystems.delete([_literal(target)])
+                FileSystems.delete([target])
             FileSystems.rename([incomplete], [target])
 
 
-def _literal(path: str) -> str:
-    """A path as a pattern that only it matches."""
-    return re.sub(r"([\[*?])", r"[\1]", path)
+def _is_file(path: str) -> bool:
+    """Whether what has no bytes is an empty file: a folder cannot be read."""
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.read(1)
+    except Exception:  # of the file system's own client
+        return False
+    return True
 
 
 def io_reason(error: BaseException) -> str:

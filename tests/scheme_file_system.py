@@ -3,6 +3,9 @@
 `elsewhere://tmp/x/log` is the local `/tmp/x/log`. It behaves as object stores do: no directories (only
 files exist, writing one needs no directory), and listing is by prefix. Importing it registers it with Beam.
 A path under `forbidden` cannot be listed, opened or written.
+
+`tree://tmp/x/log` is the same with folders, as Beam's HDFS has it: a listing is of one level, with the folders in
+it, and fails where there is none; nothing is written or renamed over a file that exists.
 """
 
 from __future__ import annotations
@@ -109,3 +112,60 @@ class SchemeFileSystem(LocalFileSystem):
     def _make_parents(urls: list[str]) -> None:
         for url in urls:
             Path(local(url)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def tree_url_of(path: Path) -> str:
+    """The URL of a local path, in the file system with folders."""
+    return _tree(url_of(path))
+
+
+class TreeFileSystem(SchemeFileSystem):
+    """Local files under URLs, with folders."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "tree"
+
+    def has_dirs(self) -> bool:
+        return True
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        folder = Path(local(_flat(dir_or_prefix)))
+        if not folder.is_dir():
+            raise BeamIOError("List operation failed", {dir_or_prefix: OSError("File does not exist")})
+        for path in folder.iterdir():
+            yield FileMetadata(tree_url_of(path), 0 if path.is_dir() else path.stat().st_size, path.stat().st_mtime)
+
+    def exists(self, path: str) -> bool:
+        return Path(local(_flat(path))).exists()
+
+    def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
+        if self.exists(path):
+            raise BeamIOError(f"Path already exists: {path}")
+        return super().create(_flat(path), mime_type, compression_type)
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> BinaryIO:
+        return super().open(_flat(path), mime_type, compression_type)
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        if any(map(self.exists, destination_file_names)):
+            raise BeamIOError(f"Path already exists: {destination_file_names}")
+        super().rename([*map(_flat, source_file_names)], [*map(_flat, destination_file_names)])
+
+    def size(self, path: str) -> int:
+        return super().size(_flat(path))
+
+    def last_updated(self, path: str) -> float:
+        return super().last_updated(_flat(path))
+
+    def delete(self, paths: list[str]) -> None:
+        for path in paths:
+            Path(local(_flat(path))).unlink()
+
+
+def _tree(url: str) -> str:
+    return url.replace(f"{SCHEME}:", "tree:", 1)
+
+
+def _flat(url: str) -> str:
+    return url.replace("tree:", f"{SCHEME}:", 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prepared_records import comparable_records
-from scheme_file_system import url_of
+from scheme_file_system import tree_url_of, url_of
 from small_log import DAY, START, small_log, small_scenario, write_log
 
 from pipeline.days import DateRange
@@ -18,24 +18,25 @@ SCENARIO = small_scenario(split={"test_start": "2023-11-30"})
 FIRST = START // DAY
 
 
-def test_a_log_elsewhere_becomes_data_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [url_of, tree_url_of], ids=["objects", "folders"])
+def test_a_log_elsewhere_becomes_data_elsewhere(at: Any, tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", small_log())
-    local, url = tmp_path / "local", url_of(tmp_path / "there" / "out")
+    local, url = tmp_path / "local", at(tmp_path / "there" / "out")
     preprocess(SCENARIO, str(log), str(local))
-    preprocess(SCENARIO, url_of(log), url)
+    preprocess(SCENARIO, at(log), url)
     assert_equal(local, tmp_path / "there" / "out")
     # days, vocabularies and overwriting too
     days = DateRange(FIRST + 2, FIRST + 4)
-    for output, source in ((str(local), str(log)), (url, url_of(log))):
+    for output, source in ((str(local), str(log)), (url, at(log))):
         preprocess(SCENARIO, source, output, days=days)
         preprocess(SCENARIO, source, f"{output}-frozen", days=days, vocabularies_from=output)
     assert_equal(local, tmp_path / "there" / "out")
     assert_equal(tmp_path / "local-frozen", tmp_path / "there" / "out-frozen")
-    preprocess(SCENARIO, url_of(log), url, overwrite=True)
+    preprocess(SCENARIO, at(log), url, overwrite=True)
     left = [path.name for path in (tmp_path / "there" / "out").glob("revision-*") if any(path.rglob("*.gz"))]
     assert left == [PreparedData.open(tmp_path / "there" / "out").latest.name]
     with pytest.raises(InputError, match="holds prepared data already"):
-        preprocess(SCENARIO, url_of(log), url)
+        preprocess(SCENARIO, at(log), url)
 
 
 def assert_equal(one: Path, other: Path) -> None:
@@ -73,9 +74,10 @@ def test_a_rejected_log_leaves_only_its_rejects_there(tmp_path: Path) -> None:
     assert {name.split("/")[1] for name in Folder.at(url).files()} == {"rejects"}
 
 
-@pytest.mark.parametrize("at", [str, lambda path: url_of(path)], ids=["local", "elsewhere"])
+@pytest.mark.parametrize("at", [str, url_of, tree_url_of], ids=["local", "objects", "folders"])
 def test_a_folder_holds_whole_files_by_name(at: Any, tmp_path: Path) -> None:
-    folder = Folder.at(at(tmp_path / "a [b]* ?"))
+    name = "a b c" if at is tree_url_of else "a [b]* ?"
+    folder = Folder.at(at(tmp_path / name))
     assert (folder.files(), folder.size(), folder.has("x")) == ([], 0, False)
     folder.write("x", b"1")
     folder.write("x", b"22")
