@@ -113,10 +113,9 @@ class Folder:
             return []
         found = []
         for metadata in self._match("*"):
-            if metadata.size_in_bytes or _is_file(metadata.path):
-                found.append(metadata)
-            else:
-                found += Folder(metadata.path.rstrip("/"))._all()
+            path = metadata.path.rstrip("/")
+            is_folder = metadata.size_in_bytes == 0 and _is_folder(path)
+            found += Folder(path)._all() if is_folder else [metadata]
         return found
 
     def _match(self, pattern: str) -> list[FileMetadata]:
@@ -152,12 +151,11 @@ class Folder:
             FileSystems.rename([incomplete], [target])
 
 
-def _is_file(path: str) -> bool:
-    """Whether what has no bytes is an empty file: a folder cannot be read."""
+def _is_folder(path: str) -> bool:
+    """Whether what has no bytes is a folder: an empty file cannot be listed."""
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            file.read(1)
-    except Exception:  # of the file system's own client
+        FileSystems.match([f"{path}/*"])
+    except OSError:
         return False
     return True
 
