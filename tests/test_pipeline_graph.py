@@ -32,7 +32,7 @@ def transforms(scenario: Scenario, log: Path, output: Path, monkeypatch: pytest.
     return [transform for transform in found if not transform.subtransforms and transform.inputs]
 
 
-@pytest.mark.parametrize("source", ["search_log", "amazon", "amazon_search"])
+@pytest.mark.parametrize("source", ["search_log", "amazon", "amazon_search", "trivago"])
 def test_what_a_flatten_joins_is_read_by_nothing_else(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +41,7 @@ def test_what_a_flatten_joins_is_read_by_nothing_else(
     else:
         scenario, log = load_scenario(CONFIGS / f"{source}.yaml"), tmp_path / "log"
         log.mkdir()
-        for name in ("meta_Tiny.json", "Tiny_5.json", "queries_Tiny.tsv"):
+        for name in ("meta_Tiny.json", "Tiny_5.json", "queries_Tiny.tsv", "events.jsonl"):
             (log / name).touch()
     leaves = transforms(scenario, log, tmp_path / "out", monkeypatch)
     flattens = [leaf for leaf in leaves if leaf.spec.urn == primitives.FLATTEN.urn]
