@@ -18,6 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from counters_add_up import assert_adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from read_rejects import read_rejects
 from run_source import rows_of, run_source
 
 from pipeline.config import Scenario, load_scenario
@@ -567,8 +568,8 @@ def test_bad_lines_of_2023_are_rejects_and_the_counters_add_up(tmp_path: Path) -
     ]
     log = write_release(tmp_path / "log", 2023, bad)
     scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
-    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["counters"]
-    rejects = [json.loads(line) for line in (tmp_path / "out/rejects/reviews.jsonl").read_text().splitlines()]
+    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["runs"][0]["counters"]
+    rejects = read_rejects(tmp_path / "out", "reviews")
     assert Counter(reject["reason"] for reject in rejects) == {
         "`timestamp` is no time": 1,
         "`timestamp` is before 1970 or after 2100 (in milliseconds)": 1,
@@ -612,7 +613,7 @@ def test_counters_of_a_whole_run_add_up(tiny: Path, tmp_path: Path) -> None:
     more = [review(f"r{n}", "abcn"[n % 4], 6 + n) for n in range(80)]
     write_lines(tiny / "more_reviews.json", [*more, more[0]])
     scenario = load_scenario(ROOT / "configs" / "amazon_search.yaml", ["pipeline.max_reject_share=1"])
-    counters = preprocess(scenario, str(tiny), str(tmp_path / "out"))["counters"]
+    counters = preprocess(scenario, str(tiny), str(tmp_path / "out"))["runs"][0]["counters"]
     assert {name for name in counters if name.startswith("read/")} == {
         f"read/{table}" for table in ("events", "items", "queries", "reviews", "sessions")
     }

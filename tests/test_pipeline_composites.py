@@ -160,7 +160,7 @@ def test_answer_as_of(spilled: bool, slices: int, tmp_path: Path) -> None:
 
 
 def test_plan_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_slices, "_REQUESTS", 2)
+    monkeypatch.setattr(plan_slices, "_REQUESTS", 6)
     sessions = [session(f"s{n}", "u", NOW, 0, 1, 2) for n in range(3)]
     batches = [pa.RecordBatch.from_pylist(sessions, resolved_sessions(FEATURES))] * 2
     columns = {"item_id": "item_id", "maker": "brand"}
@@ -168,7 +168,8 @@ def test_plan_slices(monkeypatch: pytest.MonkeyPatch) -> None:
         items = AsSingleton(pipeline | "Items" >> beam.Create([ITEMS]))
         for name, given, expected in (
             # each item six times, items 0 and 2 in bucket 0; makers: items 0 and 1, both of code 0
-            ("Some", batches, {"item_id": [6, 3], "maker": [6, 1]}),
+            ("Some", batches, {"item_id": [2, 1], "maker": [2, 1]}),
+            ("Many", batches * 9, {"item_id": [2, 2], "maker": [2, 1]}),  # no more than user shards
             ("None", [], {"item_id": [1, 1], "maker": [1, 1]}),
         ):
             made = pipeline | f"Make {name}" >> beam.Create(given).with_output_types(pa.RecordBatch)

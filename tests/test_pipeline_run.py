@@ -13,6 +13,7 @@ import tensorflow as tf
 from counters_add_up import assert_adds_up
 from google.protobuf import text_format
 from prepared_records import comparable_records, read_records
+from read_rejects import read_rejects
 from small_log import START, Table, expected_records, small_log, small_scenario, write_log
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -273,12 +274,6 @@ def test_bad_rows_are_left_out_with_their_reasons(tmp_path: Path) -> None:
         "reason": "`time` is no time",
         "line": json.dumps(log["events"][-1]),
     }
-
-
-def read_rejects(output: Path, table: str) -> list[dict[str, Any]]:
-    """Rejects of the only or the failed run in a directory."""
-    *_, rejects = sorted(output.glob("revision-*/rejects"))
-    return [json.loads(line) for file in rejects.glob(f"{table}-*.jsonl") for line in file.read_text().splitlines()]
 
 
 def test_as_of_features_may_be_called_like_columns_of_the_join(prepared: PreparedData, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from counters_add_up import assert_adds_up
 from hypothesis import given
 from hypothesis import strategies as st
+from read_rejects import read_rejects
 from run_source import rows_of, run_source
 from scheme_file_system import url_of
 
@@ -154,13 +155,13 @@ def test_bad_rows_are_rejects_and_the_counters_of_a_run_add_up(tmp_path: Path) -
     ]
     scenario = load_scenario(CONFIG, ["pipeline.max_reject_share=1"])
     log = write_log(tmp_path / "log", LOG + BAD + more)
-    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["counters"]
+    counters = preprocess(scenario, str(log), str(tmp_path / "out"))["runs"][0]["counters"]
     assert_adds_up(counters)
     assert {name: counters[f"read/{name}"] for name in ("log", "events", "sessions", "items", "users")} == {
         "log": 32, "events": 26, "sessions": 23, "items": 7, "users": 22,
     }  # fmt: skip
     assert counters["dropped/candidates/duplicate"] == 20
-    rejects = [json.loads(line) for line in (tmp_path / "out/rejects/log.jsonl").read_text().splitlines()]
+    rejects = read_rejects(tmp_path / "out", "log")
     assert Counter(reject["reason"] for reject in rejects) == {
         "`reference` is no item": 1,
         "`impressions` and `prices` do not match": 3,
