@@ -71,7 +71,8 @@ def simulate(output: Path, users: int, items: int, days: int, seed: int, file_fo
 @click.option(
     "--date-range",
     metavar="FIRST:LAST",
-    help="Sessions of these days (UTC, both included). In an output that holds data they are added or redone.",
+    help="Sessions of these days (UTC, both included). In an output that holds data they are added or redone; with "
+    "--overwrite they replace all that it holds.",
 )
 @click.option(
     "--vocabularies-from",
@@ -123,6 +124,7 @@ def preprocess(
             vocabularies_from=vocabularies_from,
         )
     Console().print(balance_table(manifest["runs"][-1]["balance"]))
+    click.echo("the output now holds, with days of earlier runs:" if len(manifest["runs"]) > 1 else "the output holds:")
     for part, numbers in manifest["parts"].items():
         click.echo(f"{part:<11} {numbers['sessions']:>9,} sessions {numbers['candidates']:>11,} candidates")
     for warning in manifest["runs"][-1]["warnings"]:

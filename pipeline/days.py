@@ -32,7 +32,9 @@ class DateRange:
             first, last = match.groups() if match else ("", None)
             found = cls(_day_number(first), _day_number(last or first))
         except ValueError:
-            raise InputError(f"--date-range {text}: must be FIRST:LAST such as 2024-03-01:2024-03-15") from None
+            raise InputError(
+                f"--date-range {text}: must be FIRST:LAST such as 2024-03-01:2024-03-15, or one day"
+            ) from None
         if found.last < found.first:
             raise InputError(f"--date-range {text}: ends before it begins; give the earlier day first")
         return found

@@ -269,10 +269,14 @@ def _refuse_other_data(folder: Folder, manifest: Mapping[str, Any], scenario: Sc
     made = parse_scenario_text(folder.read(name).decode(), f"{folder.path}/{name}")
     if scenario.pipeline.partition_by == "none" or made.pipeline.partition_by == "none":
         raise InputError(
-            f"{folder.path}: days can be added where pipeline.partition_by is `day`; give --overwrite to make it anew"
+            f"{folder.path}: days can be added where pipeline.partition_by is `day`; choose another --output "
+            "(--overwrite would replace everything)"
         )
     if difference := written_otherwise(made, scenario) or _sampled_otherwise(made, scenario):
-        raise InputError(f"{folder.path}: was made with {difference}; give --overwrite to make it anew")
+        raise InputError(
+            f"{folder.path}: was made with {difference}; use that again, or another --output "
+            "(--overwrite would replace every day)"
+        )
 
 
 def _sampled_otherwise(made: Scenario, wanted: Scenario) -> str:

@@ -141,6 +141,8 @@ def _run_job(
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as error:
+            if "KeyboardInterrupt" in str(error):  # Ctrl-C reaches a worker's thread first
+                raise KeyboardInterrupt from None
             # A worker's exception comes back with the step's name behind its message, or as the text of a traceback.
             told = re.findall(r"pipeline\.errors\.InputError: (.*)", str(error))
             if not told and not isinstance(error, InputError):
@@ -167,8 +169,8 @@ def _quiet_beam() -> None:
     """Beam tells warnings, but not the traceback of an error that the user is told in one line."""
 
     def is_news(record: logging.LogRecord) -> bool:
-        told = record.exc_info and isinstance(record.exc_info[1], InputError)
-        return not told and "pipeline.errors.InputError" not in record.getMessage()
+        told = record.exc_info and isinstance(record.exc_info[1], InputError | KeyboardInterrupt)
+        return not told and not re.search(r"pipeline\.errors\.InputError|KeyboardInterrupt", record.getMessage())
 
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     for name in ("common", "worker.sdk_worker", "portability.local_job_service"):

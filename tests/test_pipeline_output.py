@@ -97,7 +97,7 @@ def test_a_file_that_is_gone_or_too_many_is_noticed(log: str, tmp_path: Path, mo
 def test_days_made_otherwise_are_not_added(changed: dict[str, Any], log: str, tmp_path: Path) -> None:
     preprocess(SCENARIO, log, str(tmp_path / "out"), days=DAYS)
     (name,) = changed
-    with pytest.raises(InputError, match=rf"was made with `pipeline\.{name}.*; give --overwrite to make it anew"):
+    with pytest.raises(InputError, match=rf"was made with `pipeline\.{name}.*; use that again, or another --output"):
         preprocess(small_scenario(**changed), log, str(tmp_path / "out"), days=DAYS)
 
 
