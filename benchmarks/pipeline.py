@@ -23,7 +23,7 @@ were read, also those that train nothing (without a purchase).
 
 Not measured: importing libraries, several workers, other runners, remote files, JSON Lines, training.
 
-Takes about 10 minutes on 2 free cores, and stops with an error after 30 (`--minutes`).
+Takes about 12 minutes on 2 free cores, and stops with an error after 30 (`--minutes`).
 `--sessions 8000` is a quick look, in which the start of the job weighs most. `--profile` measures
 nothing: it runs the pipeline once at 50,000 sessions under cProfile and prints its dearest
 functions to standard error.
