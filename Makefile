@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-output
 
-.PHONY: setup demo test flink-jar test-flink lint types imports check lock clean
+.PHONY: setup demo test test-all flink-jar test-flink lint types imports check lock clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ demo: setup
 	$(BIN)/awmoe demo --output $(DEMO) --overwrite
 
 test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+# With those that take long; what CI runs.
+test-all: setup
 	$(BIN)/python -m pytest
 
 # Beam's job server for Flink, with an embedded cluster; needs Maven and Java 17.
@@ -49,7 +53,7 @@ imports: setup
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 # What CI runs, in its order.
-check: lint types imports test
+check: lint types imports test-all
 
 lock:
 	$(BIN)/uv pip compile --quiet requirements.in --python-version 3.11 --generate-hashes --no-annotate --no-header \

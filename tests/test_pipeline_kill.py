@@ -47,6 +47,7 @@ def kill_half_way(log: Path, output: Path, *options: str) -> None:
     assert job.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_killed_job_leaves_nothing_to_read_and_running_again_is_safe(log: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     kill_half_way(log, output)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from prepared_records import comparable_records
@@ -24,6 +25,7 @@ def prepare(log: dict[str, Table]) -> tuple[dict[tuple[str, str], dict[str, Any]
         return comparable_records(PreparedData.open(f"{directory}/out"), SCENARIO.features), manifest
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
 @given(seed=st.integers(0, 10**6), hours=st.integers(24 * 4, 24 * 20), events=st.integers(0, 250))
 def test_planted_future_events_are_absent(seed: int, hours: int, events: int) -> None:
