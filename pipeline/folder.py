@@ -93,9 +93,8 @@ class Folder:
             local_file.unlink()
         self._rename(incomplete, target)
 
-    def delete(self, names: list[str] | None = None) -> None:
-        """Deletes these files, and locally the folders that are then empty, this one too; without names, everything."""
-        names = self.files() if names is None else names
+    def delete(self, names: list[str]) -> None:
+        """Deletes these files, and locally the folders that are then empty, this one too."""
         if self.is_local:
             for name in names:
                 (Path(self.path) / name).unlink(missing_ok=True)
