@@ -10,9 +10,12 @@ import tensorflow as tf
 
 from model.preprocessing import Preprocessing
 from pipeline.errors import InputError
-from pipeline.features import RECORD_COLUMNS, Features, InputSpec
+from pipeline.features import RECORD_COLUMNS, Axis, Features, InputSpec
 
 _FILES_AT_ONCE = 16
+_COUNT: dict[Axis, str] = {"T": "behavior_count", "N": "candidate_count"}
+#: Batches in a window whose sessions are put in order of length: `_SIDE` by candidates, times `_SIDE` by behaviours.
+_SIDE = 4
 
 
 def session_dataset(
@@ -67,9 +70,14 @@ def raw_dataset(
     examples = paths.interleave(_read, cycle_length=_FILES_AT_ONCE)
     if sessions is not None:
         examples = examples.apply(tf.data.experimental.assert_cardinality(sessions))
-    if shuffle_buffer:
-        examples = examples.shuffle(shuffle_buffer, seed)
-    return examples.batch(batch_size).map(lambda batch: _parse(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
+    if not shuffle_buffer:
+        return examples.batch(batch_size).map(
+            lambda batch: _padded(_parse(batch, specs), specs), num_parallel_calls=tf.data.AUTOTUNE
+        )
+    windows = examples.shuffle(shuffle_buffer, seed).batch(_SIDE * _SIDE * batch_size)
+    windows = windows.map(lambda window: _by_length(_parse(window, specs), batch_size), num_parallel_calls=2)
+    batches = windows.flat_map(lambda window: _shuffled_batches(window, batch_size, seed))
+    return batches.map(lambda batch: _padded(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 @contextmanager
@@ -100,13 +108,31 @@ def _read(path: tf.Tensor) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(path, compression_type="GZIP")
 
 
-def _parse(serialized: tf.Tensor, specs: Sequence[InputSpec]) -> dict[str, tf.Tensor]:
+def _parse(serialized: tf.Tensor, specs: Sequence[InputSpec]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    """Columns as they are in the records: `[B]`, and ragged `[B, (T)]` and `[B, (N)]`."""
     parsed = tf.io.parse_example(serialized, {spec.name: _column(spec) for spec in specs})
-    counts = {"T": parsed["behavior_count"], "N": parsed["candidate_count"]}
-    return {
-        spec.name: _padded(spec.name, parsed[spec.name], counts[spec.axis]) if spec.axis else parsed[spec.name]
-        for spec in specs
-    }
+    for spec in specs:
+        if spec.axis:
+            tf.debugging.assert_equal(
+                parsed[spec.name].row_lengths(),
+                parsed[_COUNT[spec.axis]],
+                f"{spec.name} has another number of values than its count says",
+            )
+    return parsed
+
+
+def _by_length(window: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Tensor]:
+    """A window's sessions so that each batch's are alike in candidates and behaviours, and little is padding."""
+    by_candidates = tf.argsort(tf.argsort(window["candidate_count"]))  # the rank of each session
+    group = tf.cast(by_candidates // (_SIDE * batch_size), tf.int64)
+    order = tf.argsort(group * (1 + tf.reduce_max(window["behavior_count"])) + window["behavior_count"])
+    return {name: tf.gather(column, order) for name, column in window.items()}
+
+
+def _shuffled_batches(window: dict[str, tf.Tensor], batch_size: int, seed: int | None) -> tf.data.Dataset:
+    sessions = tf.shape(window["candidate_count"], tf.int64)[0]
+    starts = tf.data.Dataset.range(0, sessions, batch_size).shuffle(_SIDE * _SIDE, seed)
+    return starts.map(lambda start: {name: column[start : start + batch_size] for name, column in window.items()})
 
 
 def _column(spec: InputSpec) -> tf.io.RaggedFeature | tf.io.FixedLenFeature:
@@ -114,9 +140,12 @@ def _column(spec: InputSpec) -> tf.io.RaggedFeature | tf.io.FixedLenFeature:
     return tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) if spec.axis else tf.io.FixedLenFeature([], dtype)
 
 
-def _padded(name: str, lists: tf.RaggedTensor, counts: tf.Tensor) -> tf.Tensor:
-    tf.debugging.assert_equal(lists.row_lengths(), counts, f"{name} has another number of values than its count says")
-    return lists.to_tensor(shape=tf.stack([-1, tf.maximum(tf.reduce_max(counts), 1)]))
+def _padded(batch: dict[str, tf.Tensor], specs: Sequence[InputSpec]) -> dict[str, tf.Tensor]:
+    sizes = {axis: tf.maximum(tf.reduce_max(batch[count]), 1) for axis, count in _COUNT.items()}
+    return {
+        spec.name: batch[spec.name].to_tensor(shape=tf.stack([-1, sizes[spec.axis]])) if spec.axis else batch[spec.name]
+        for spec in specs
+    }
 
 
 def _first_line(error: tf.errors.OpError) -> str:

@@ -74,6 +74,20 @@ def test_shuffling_is_by_seed_and_anew_each_epoch(data: PreparedData) -> None:
     assert sorted(first) == sorted(second)
 
 
+def test_a_shuffled_batch_is_of_sessions_alike_in_length(tmp_path: Path) -> None:
+    data = write_tiny_data(tmp_path, SCENARIO, sessions=400, seed=5)
+    files = data.files("train")
+
+    def padding(**options: int) -> float:
+        batches = list(raw_dataset(files, FEATURES, batch_size=8, **options))
+        assert sum(len(batch["session_id"]) for batch in batches) == 400
+        pairs = sum(np.prod(batch["candidate_item_id"].shape) * batch["behavior_brand"].shape[1] for batch in batches)
+        real = sum(int(tf.reduce_sum(batch["candidate_count"] * batch["behavior_count"])) for batch in batches)
+        return pairs / real
+
+    assert padding(shuffle_buffer=400, seed=1) < 0.8 * padding()
+
+
 def test_a_broken_file_is_named(data: PreparedData) -> None:
     good, broken = data.files("train")
     Path(broken).write_bytes(Path(broken).read_bytes()[:-40])
