@@ -62,7 +62,7 @@ def main() -> None:
         "candidate_count": tf.constant([arguments.candidates]),
     }
     encoded = run.preprocessing(raw)
-    each_context = ["model.gate.context=target_item", "model.contrastive.weight=0"]
+    each_context = ["model.gate.context=target_item", "model.name=aw_moe"]
     of_candidates = new_run(load_scenario(Path(arguments.run) / SCENARIO, each_context), run.assets).model
     session_gate, candidate_gate = tf.function(run.model.session_gate), tf.function(of_candidates.session_gate)
     score_items = tf.function(run.model.score_items)

@@ -67,12 +67,17 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
 
 
 def _refuse_gate_a_candidate(run: Run) -> None:
-    if run.scenario.model.gate.context == "target_item":
-        raise InputError(
-            f"scenario {run.scenario.name}: model.gate.context: target_item computes a gate for each candidate, "
-            "so no session gate can be exported; train with model.gate.context: query, "
-            "which needs a feature under features.query"
-        )
+    model = run.scenario.model
+    if not model.gate_per_candidate:
+        return
+    if model.name == "category_moe":
+        key, remedy = f"model.category_gate.feature: {model.category_gate.feature}", "a query's category"
+    else:
+        key, remedy = "model.gate.context: target_item", "model.gate.context: query"
+    raise InputError(
+        f"scenario {run.scenario.name}: {key} computes a gate for each candidate, so no session gate can be "
+        f"exported; train with {remedy}, which needs a feature under features.query"
+    )
 
 
 def _next_version(directory: Path) -> int:

@@ -11,7 +11,7 @@ _SPARE_DRAWS = 8
 
 
 class Contrastive(tf.keras.layers.Layer):
-    """Pulls a user's gate to that with some behaviours left out, away from other users' gates.
+    """Pulls a user's gate to that of changed behaviours, away from other users' gates.
 
         L_cl = -log( exp(g.g+ / t) / (exp(g.g+ / t) + sum_{i=1..l} exp(g.g-_i / t)) )      eq. 10
 
@@ -23,17 +23,12 @@ class Contrastive(tf.keras.layers.Layer):
         super().__init__(name="contrastive")
         self._options = options
 
-    def leave_out(self, mask: tf.Tensor) -> tf.Tensor:
-        """The mask of the positive: each behaviour but the start one left out at random, `[B, T]`."""
-        kept = tf.random.uniform(tf.shape(mask) - [0, 1]) >= self._options.mask_probability
-        return tf.concat([mask[:, :1], mask[:, 1:] * tf.cast(kept, mask.dtype)], axis=1)
-
     def call(self, gates: tf.Tensor, positives: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
         """The mean loss, a scalar.
 
         Args:
             gates: `[B, K]`.
-            positives: `[B, K]`, the gates with behaviours left out.
+            positives: `[B, K]`, the gates of the sessions' other views, `model/augmentation.py`.
             users: int64 `[B]`; a gate's negatives are of other users. Where the batch has fewer
                 than `negatives`, those it has are used.
         """

@@ -40,20 +40,79 @@ class Experts(tf.keras.layers.Layer):
         ]
         self.biases = [self.add_weight(f"bias_{i}", [self._count, 1, size]) for i, size in enumerate(sizes[1:])]
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor | None]) -> tf.Tensor:
-        """Scores `[B, N, K]` of `([v_u ; h_t] [B, N, C], [h_q ; h_o] [B, S] or None)`."""
+    def call(
+        self,
+        inputs: tuple[tf.Tensor, tf.Tensor | None],
+        chosen: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Scores `[B, N, K]`.
+
+        Args:
+            inputs: `[v_u ; h_t]` `[B, N, C]`, and `[h_q ; h_o]` `[B, S]` or None.
+            chosen: int32 `[B, k]`, the experts that a session uses; only these are computed, the
+                others' scores are 0. Default: all.
+            training: whether gradients will be taken.
+        """
         candidates, session = inputs
-        batch, count = tf.shape(candidates)[0], tf.shape(candidates)[1]
+        if chosen is None:
+            scores = self._scores(candidates[tf.newaxis], None if session is None else session[tf.newaxis])
+            return tf.transpose(scores, [1, 2, 0])
+        return self._chosen_scores(candidates, session, chosen, training)
+
+    def _chosen_scores(
+        self, candidates: tf.Tensor, session: tf.Tensor | None, chosen: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Sends every session to its experts, each of which gets as many places as the most wanted needs."""
+        batch, k = tf.shape(chosen)[0], chosen.shape[1]
+        pairs = tf.reshape(chosen, [-1])
+        # Experts that no session uses have no part, but in training all have: their kernels get gradients.
+        used = tf.range(self._count)
+        if not training:
+            used, pairs = tf.unique(pairs)
+        experts = tf.shape(used)[0]
+        order = tf.argsort(pairs, stable=True)
+        sizes = tf.math.bincount(pairs, minlength=experts, maxlength=experts)
+        places = tf.reduce_max(sizes)
+        of_expert = tf.gather(pairs, order)
+        slot = of_expert * places + tf.range(batch * k) - tf.gather(tf.cumsum(sizes, exclusive=True), of_expert)
+        # Which session sits in a place; an empty place takes session 0, and nobody reads its score.
+        sitting = tf.scatter_nd(slot[:, tf.newaxis], order // k, [experts * places])
+
+        def seated(tensor: tf.Tensor) -> tf.Tensor:
+            shape = tf.concat([[experts, places], tf.shape(tensor)[1:]], axis=0)
+            return tf.reshape(tf.gather(tensor, sitting), shape)
+
+        scores = self._scores(
+            seated(candidates), None if session is None else seated(session), None if training else used
+        )
+        count = tf.shape(candidates)[1]
+        slot_of_pair = tf.scatter_nd(order[:, tf.newaxis], slot, [batch * k])
+        scores = tf.reshape(tf.gather(tf.reshape(scores, [-1, count]), slot_of_pair), [batch, k, count])
+        # To [B, N, K] by a product with who chose what: no scatter, whose gradient is slow.
+        return tf.einsum("bkn,bke->bne", scores, tf.one_hot(chosen, self._count))
+
+    def _scores(self, candidates: tf.Tensor, session: tf.Tensor | None, used: tf.Tensor | None = None) -> tf.Tensor:
+        """Scores `[K, B, N]` of `[K, B, N, C]` and `[K, B, S]`, or of one input for all experts.
+
+        `used` gives the experts' numbers where they are not all.
+        """
+
+        def weights(variable: tf.Variable) -> tf.Tensor:
+            return variable if used is None else tf.gather(variable, used)
+
+        experts = self._count if used is None else tf.shape(used)[0]
+        batch, count = tf.shape(candidates)[1], tf.shape(candidates)[2]
         # [K, B*N, units] throughout: K matrix products, and no transpose between the layers.
-        candidates = tf.reshape(candidates, [1, -1, candidates.shape[-1]])
-        hidden = tf.matmul(candidates, self.candidate_kernel) + self.biases[0]
+        flat = tf.reshape(candidates, [tf.shape(candidates)[0], -1, candidates.shape[-1]])
+        hidden = tf.matmul(flat, weights(self.candidate_kernel)) + weights(self.biases[0])
         if session is not None:
-            hidden = tf.reshape(hidden, [self._count, batch, count, self._hidden_layers[0]])
-            hidden += tf.matmul(session[tf.newaxis], self.session_kernel)[:, :, tf.newaxis]
-            hidden = tf.reshape(hidden, [self._count, -1, self._hidden_layers[0]])
+            hidden = tf.reshape(hidden, [experts, batch, count, self._hidden_layers[0]])
+            hidden += tf.matmul(session, weights(self.session_kernel))[:, :, tf.newaxis]
+            hidden = tf.reshape(hidden, [experts, -1, self._hidden_layers[0]])
         for kernel, bias in zip(self.upper_kernels, self.biases[1:], strict=True):
-            hidden = tf.matmul(tf.nn.relu(hidden), kernel) + bias
-        return tf.transpose(tf.reshape(hidden, [self._count, batch, count]), [1, 2, 0])
+            hidden = tf.matmul(tf.nn.relu(hidden), weights(kernel)) + weights(bias)
+        return tf.reshape(hidden, [experts, batch, count])
 
     def _kernel(self, name: str, inputs: int, outputs: int, limit: float) -> tf.Variable:
         initializer = tf.keras.initializers.RandomUniform(-limit, limit)

@@ -15,7 +15,8 @@ class GateNetwork(tf.keras.layers.Layer):
         h'_bj, h'_q = MLP'(b_j), MLP'(q)            eq. 6
         u_j = GU(h'_bj, h'_q)                       eq. 7
         g = sum_j a'(h'_bj, h'_q) u_j               eq. 8, form raw
-        g = 1/K + (the same sum) / (behaviours)     form scaled, the start behaviour included
+        g = 1/K + (the same sum) / (behaviours)     form scaled, the start behaviour included;
+                                                    1/k where `experts.top_k` is k
 
     Ablations: without `gate_unit`, `u_j` is linear in `h'_bj`, which is one linear layer on
     the pooled behaviours; without `activation_unit`, `a'` is 1. Without both the context has
@@ -29,6 +30,7 @@ class GateNetwork(tf.keras.layers.Layer):
         super().__init__(name="gate_network")
         self._options = model.gate
         self._experts = model.experts.count
+        self._used = model.experts.top_k or model.experts.count
         # The scaled form starts near 1/K; the raw one would start near a gate of zeros.
         initializer = tf.keras.initializers.RandomNormal(stddev=0.01) if self._scaled else "glorot_uniform"
         layers = model.gate.unit_layers
@@ -74,7 +76,7 @@ class GateNetwork(tf.keras.layers.Layer):
         total = tf.reduce_sum(contributions * mask[..., tf.newaxis], axis=-2)
         if not self._scaled:
             return total
-        return 1 / self._experts + total / tf.reduce_sum(mask, axis=-1, keepdims=True)
+        return 1 / self._used + total / tf.reduce_sum(mask, axis=-1, keepdims=True)
 
     @property
     def _scaled(self) -> bool:

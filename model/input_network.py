@@ -16,15 +16,21 @@ class InputNetwork(tf.keras.layers.Layer):
         v_u(t) = sum_j a(h_bj, h_t) h_bj            eq. 3, no softmax
 
     `v` is given in two parts, since `h_q` and `h_o` are the same for a session's candidates.
+
+    Args:
+        model: the sizes.
+        attention: without it `v_u` is the plain sum of behaviours.
     """
 
-    def __init__(self, model: config.Model) -> None:
+    def __init__(self, model: config.Model, *, attention: bool = True) -> None:
         super().__init__(name="input_network")
         self.behavior_mlp = MLP(model.hidden_layers, "behavior_mlp")
         self.candidate_mlp = MLP(model.hidden_layers, "candidate_mlp")
         self.query_mlp = MLP(model.hidden_layers, "query_mlp")
         self.user_mlp = MLP(model.hidden_layers, "user_mlp")
-        self.activation_unit = ActivationUnit(model.activation_layers, 1, name="activation_unit")
+        self.activation_unit: ActivationUnit | None = None
+        if attention:
+            self.activation_unit = ActivationUnit(model.activation_layers, 1, name="activation_unit")
 
     def call(
         self,
@@ -47,8 +53,12 @@ class InputNetwork(tf.keras.layers.Layer):
             `[v_u ; h_t]` `[B, N, 2D]`, and `[h_q ; h_o]` `[B, 2D]`; or what there is of it, or None.
         """
         behaviors, candidates = self.behavior_mlp(behaviors), self.candidate_mlp(candidates)
-        weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[:, tf.newaxis, :]
-        interest = tf.matmul(weights, behaviors)
+        if self.activation_unit:
+            weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[:, tf.newaxis, :]
+            interest = tf.matmul(weights, behaviors)
+        else:
+            pooled = tf.matmul(mask[:, tf.newaxis, :], behaviors)
+            interest = tf.broadcast_to(pooled, tf.concat([tf.shape(candidates)[:2], pooled.shape[-1:]], axis=0))
         session = [h for h in (_optional(self.query_mlp, query), _optional(self.user_mlp, user)) if h is not None]
         return tf.concat([interest, candidates], axis=-1), tf.concat(session, axis=-1) if session else None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from model.aw_moe import AWMoE
+from model.ranker import Ranker
 from pipeline import config
 
 
-def optimizer(model: AWMoE, training: config.Training) -> tfrs.experimental.optimizers.CompositeOptimizer:
+def optimizer(model: Ranker, training: config.Training) -> tfrs.experimental.optimizers.CompositeOptimizer:
     """A built model's optimizer.
 
     AdamW alone would decay, and so rewrite, every row of every table at each step; Adagrad

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.aw_moe import AWMoE
+from model.build_model import build_model
 from model.preprocessing import Preprocessing
+from model.ranker import Ranker
 from pipeline.config import Scenario, load_scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
@@ -33,13 +34,13 @@ class Run:
     scenario: Scenario
     assets: EncodingAssets
     preprocessing: Preprocessing
-    model: AWMoE
+    model: Ranker
 
 
 def new_run(scenario: Scenario, assets: EncodingAssets) -> Run:
     """A run with fresh weights; all of them are made, so they can be loaded or counted."""
     preprocessing = Preprocessing(scenario.features, assets)
-    model = AWMoE(scenario, preprocessing.table_rows)
+    model = build_model(scenario, preprocessing.table_rows)
     model(preprocessing(_blank_session(scenario)))
     return Run(scenario, assets, preprocessing, model)
 
@@ -61,12 +62,12 @@ def load_run(directory: str | Path) -> Run:
     return run
 
 
-def save_weights(model: AWMoE, directory: Path) -> None:
+def save_weights(model: Ranker, directory: Path) -> None:
     """Writes the model's weights, without the optimizer's, over those that are there."""
     _checkpoint(model).write(str(directory / WEIGHTS))
 
 
-def load_weights(model: AWMoE, directory: Path) -> None:
+def load_weights(model: Ranker, directory: Path) -> None:
     """Reads what `save_weights` wrote into a built model.
 
     Raises:
@@ -82,10 +83,9 @@ def load_weights(model: AWMoE, directory: Path) -> None:
         raise InputError(f"{path}: broken, or not of the run's scenario ({reason}); train again") from error
 
 
-def _checkpoint(model: AWMoE) -> tf.train.Checkpoint:
+def _checkpoint(model: Ranker) -> tf.train.Checkpoint:
     """The layers rather than the model, which would bring the optimizer's weights along."""
-    layers = (model.embedding, model.start_behavior, model.input_network, model.gate_network, model.experts)
-    return tf.train.Checkpoint(**{layer.name: layer for layer in layers})
+    return tf.train.Checkpoint(**{layer.name: layer for layer in model.layers if layer.weights})
 
 
 def _blank_session(scenario: Scenario) -> dict[str, tf.Tensor]:

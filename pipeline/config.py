@@ -23,6 +23,7 @@ from pipeline.features import COUNTS, Categorical, Features, MultiCategorical, N
 FEWEST_SHARDS = 4
 #: Units of hidden layers, the first first.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+ModelName = Literal["dnn", "din", "category_moe", "aw_moe", "aw_moe_cl"]
 FEATURE_KINDS: dict[str, type[BaseModel]] = {
     "categorical": Categorical,
     "multi_categorical": MultiCategorical,
@@ -117,39 +118,91 @@ class Gate(Section):
     unit_layers: Layers = Field((64, 32), description="hidden layers of both units")
 
 
+class CategoryGate(Section):
+    """The gate of Category-MoE: linear in a category's embedding, softmax."""
+
+    feature: str = Field("query_category", description="categorical feature; a candidate's gives a gate a candidate")
+    parent: str | None = Field(None, description="its parent category: adds the hierarchical soft constraint")
+    hierarchy_weight: float = Field(0.1, ge=0, description="of that constraint (its paper: 0.1)")
+
+
 class Contrastive(Section):
     """The contrastive loss on the gate, eq. 10 and 11."""
 
     weight: float = Field(0.05, ge=0, description="lambda of eq. 11; 0 switches it off")
+    augmentations: tuple[Literal["mask", "crop", "reorder"], ...] = Field(
+        ("mask",), min_length=1, description="each session's other view draws one of these (paper: mask)"
+    )
     mask_probability: float = Field(0.1, gt=0, lt=1, description="each behaviour is left out with this probability")
+    crop_share: float = Field(0.6, gt=0, le=1, description="share of the behaviours that a crop keeps")
+    reorder_share: float = Field(0.6, gt=0, le=1, description="share of the behaviours that trade places")
     negatives: int = Field(3, ge=1, description="l: gates of other users in the batch")
     similarity: Literal["dot", "cosine"] = "dot"
     temperature: float = Field(1.0, gt=0)
 
 
 class Experts(Section):
-    """The expert networks, eq. 5."""
+    """The expert networks, eq. 5, and the options of a mixture of many."""
 
-    count: int = Field(4, ge=1, description="K")
+    count: int = Field(4, ge=1, description="K; DNN and DIN have one")
     layers: Layers = Field((512, 256), description="hidden layers; one score on top")
+    top_k: int | None = Field(None, ge=1, description="a sparse gate: a session uses so many, below count")
+    noise: float = Field(0.0, ge=0, description="of the sparse gate in training, in deviations (Shazeer et al.: 1)")
+    load_balance: float = Field(0.0, ge=0, description="weight of the load-balancing term (Category-MoE's paper: 0.1)")
+    adversarial: float = Field(0.0, ge=0, description="weight of the adversarial term (Category-MoE's paper: 0.1)")
+    disagreeing: int = Field(1, ge=1, description="experts drawn for the adversarial term, below count")
+
+    @model_validator(mode="after")
+    def _fewer_than_all(self) -> Experts:
+        if self.top_k is not None and self.top_k >= self.count:
+            raise ValueError(f"top_k: must be below count ({self.count}), not {self.top_k}; leave it out for all")
+        if self.noise and self.top_k is None:
+            raise ValueError("noise: is of a sparse gate; give `top_k` too")
+        if self.adversarial and self.disagreeing >= self.count:
+            raise ValueError(f"disagreeing: must be below count ({self.count}), not {self.disagreeing}")
+        return self
 
 
 class Model(Section):
-    """AW-MoE's sizes and regularisation."""
+    """Which model, its sizes and regularisation."""
 
+    name: ModelName = Field("aw_moe_cl", description="aw_moe_cl is aw_moe with the contrastive loss")
     embedding_dimension: int = Field(16, ge=1)
     hidden_layers: Layers = Field((64,), description="the MLPs of eq. 2 and 6; last is D")
     activation_layers: Layers = Field((64, 32), description="activation unit of eq. 3")
     experts: Experts = Experts()
     gate: Gate = Gate()
+    category_gate: CategoryGate = CategoryGate()
     contrastive: Contrastive = Contrastive()
     id_dropout: float = Field(0.0, ge=0, lt=1, description="share of item ids hidden in training")
     embedding_l2: float = Field(0.0, ge=0, description="penalty on the looked-up embedding rows")
+
+    @property
+    def expert_count(self) -> int:
+        """K of the named model: DNN and DIN have one expert, whose weight is 1."""
+        return 1 if self.name in ("dnn", "din") else self.experts.count
+
+    @property
+    def gate_per_candidate(self) -> bool:
+        """Whether the named model's gate looks at the candidate, so that a session has none of its own."""
+        if self.name == "category_moe":
+            return self.category_gate.feature.startswith("candidate_")
+        return self.name in ("aw_moe", "aw_moe_cl") and self.gate.context == "target_item"
+
+    @model_validator(mode="after")
+    def _one_expert_has_no_options(self) -> Model:
+        for option in ("top_k", "load_balance", "adversarial"):
+            if self.name in ("dnn", "din") and getattr(self.experts, option):
+                raise ValueError(f"experts.{option}: {self.name} has one expert; leave it out")
+        return self
 
 
 class Training(Section):
     """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
 
+    loss: Literal["pointwise", "listwise", "pairwise"] = Field(
+        "pointwise", description="pointwise: eq. 1; the others look at a session's candidates together"
+    )
     batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
     epochs: int = Field(3, ge=1)
     dense_learning_rate: float = Field(3e-3, gt=0)
@@ -242,11 +295,29 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        if self.model.gate.context == "query" and not self.features.query:
+        attention_gate = self.model.name in ("aw_moe", "aw_moe_cl")
+        if attention_gate and self.model.gate.context == "query" and not self.features.query:
             raise ValueError(
                 "model.gate.context: query needs features under `features.query`; "
                 "declare one, or use context: target_item (no session gate can be exported then)"
             )
+        if self.model.name == "category_moe":
+            gate = self.model.category_gate
+            groups = self.features.query_features + self.features.candidate_features
+            categories = [f.name for f in groups if isinstance(f.declaration, Categorical)]
+            for key, feature in (("feature", gate.feature), ("parent", gate.parent)):
+                if feature is not None and feature not in categories:
+                    raise ValueError(
+                        f"model.category_gate.{key}: `{feature}` is none of {', '.join(categories) or '(none)'}, "
+                        "the categorical features of query and candidate"
+                    )
+            if gate.parent is not None and gate.parent.partition("_")[0] != gate.feature.partition("_")[0]:
+                raise ValueError(
+                    f"model.category_gate.parent: `{gate.parent}` must be of the group that `{gate.feature}` is of"
+                )
+        ages = [f for f in self.features.behavior_features if f.field == "age_days"]
+        if self.model.name == "aw_moe_cl" and "reorder" in self.model.contrastive.augmentations and not ages:
+            raise ValueError("model.contrastive.augmentations: reorder needs features.behavior.age_days")
         popularity = self.evaluation.popularity
         candidates = [f.field for f in self.features.candidate_features if f.as_of]
         if popularity is not None and popularity not in candidates:

@@ -67,7 +67,7 @@ class PredictService(prediction_service_pb2_grpc.PredictionServiceServicer):
             raise InvalidRequest(f"output_filter: unknown output `{unknown[0]}`; the signature gives `{output}`")
         scenario = model.scenario
         inputs = validated_inputs(
-            request.inputs, model.inputs[signature], scenario.features, scenario.model.experts.count
+            request.inputs, model.inputs[signature], scenario.features, scenario.model.expert_count
         )
         return {name: tf.make_tensor_proto(array) for name, array in model.run(signature, inputs).items()}
 

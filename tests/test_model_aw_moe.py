@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.ranking_loss import ranking_loss
 from model.run_directory import Run, new_run
 from pipeline.config import Scenario
 from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
@@ -89,7 +90,7 @@ def test_padding_changes_no_result_and_no_gradient(run: Run, raw: dict[str, np.n
         batch = encoded(run, values)
         with tf.GradientTape() as tape:
             logits = run.model(batch)
-            loss = run.model._ranking_loss(batch["candidate_label"], logits, run.model._real(batch, "candidate"))
+            loss = ranking_loss("pointwise", batch["candidate_label"], logits, run.model._real(batch, "candidate"))
             masks = {group: run.model._real(batch, group) for group in ("behavior", "candidate")}
             loss += 0.01 * run.model.embedding.looked_up_norm(batch, masks)
         gradients = tape.gradient(loss, run.model.trainable_variables)
@@ -127,7 +128,7 @@ def test_a_new_users_candidates_differ_and_train(run: Run, raw: dict[str, np.nda
 
 
 def test_the_loss_is_the_mean_over_real_candidates(tmp_path: Path, raw: dict[str, np.ndarray]) -> None:
-    run = random_run(scenario_with(contrastive={"weight": 0}), tmp_path)
+    run = random_run(scenario_with(name="aw_moe"), tmp_path)
     batch = encoded(run, raw)
     logits = real_candidates(raw, run.model(batch)).astype(np.float64)
     labels = real_candidates(raw, batch["candidate_label"])
@@ -142,9 +143,10 @@ def test_the_loss_parts_add_up(tmp_path: Path, raw: dict[str, np.ndarray]) -> No
     model.reset_metrics()
     total = model.compute_loss(batch, training=False)
     masks = {group: model._real(batch, group) for group in ("behavior", "candidate")}
-    parts = model.ranking_loss.result() + 0.5 * model.contrastive_loss.result()
+    means = {name: mean.result() for name, mean in model.loss_means.items()}
+    parts = means["ranking_loss"] + 0.5 * means["contrastive_loss"]
     parts += 0.01 * model.embedding.looked_up_norm(batch, masks)
-    assert float(model.contrastive_loss.result()) > 0
+    assert float(means["contrastive_loss"]) > 0
     np.testing.assert_allclose(total, parts, rtol=1e-6)
 
 

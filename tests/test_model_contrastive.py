@@ -63,12 +63,3 @@ def test_loss_and_gradient_are_finite_for_extreme_gates(scale: float, users: lis
         value = layer(gates, positives, tf.constant(users, tf.int64))
     assert np.isfinite(value)
     assert np.isfinite(tf.convert_to_tensor(tape.gradient(value, gates))).all()
-
-
-def test_leaving_out_keeps_the_start_behaviour_and_the_padding() -> None:
-    mask = tf.concat([tf.ones([400, 6]), tf.zeros([400, 2])], axis=1)
-    left = Contrastive(Options(mask_probability=0.3)).leave_out(mask).numpy()
-    assert (left[:, 0] == 1).all()
-    assert (left[:, 6:] == 0).all()
-    assert left[:, 1:6].mean() == pytest.approx(0.7, abs=0.05)
-    assert set(np.unique(left)) == {0.0, 1.0}

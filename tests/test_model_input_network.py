@@ -24,6 +24,7 @@ def test_interest_is_the_masked_weighted_sum() -> None:
     assert session.shape == (2, 12)
 
     h_b, h_t = network.behavior_mlp(behaviors), network.candidate_mlp(candidates)
+    assert network.activation_unit
     weights = network.activation_unit(h_b, h_t).numpy()
     for b, n in np.ndindex(2, 3):
         expected = sum(mask[b, t] * weights[b, n, t, 0] * h_b[b, t] for t in range(4))

@@ -1,0 +1,74 @@
+"""What AW-MoE is compared with: DNN, DIN and Category-MoE, of the same parts and features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from model.category_gate import CategoryGate
+from model.ranker import Encoded, Gate, Losses, Ranker, Session
+from model.top_k_gate import TopKGate
+from pipeline.config import Scenario
+
+
+class DNN(Ranker):
+    """Behaviours sum-pooled, one FFN; arguments as of `Ranker`."""
+
+    def __init__(self, scenario: Scenario, table_rows: Mapping[str, int]) -> None:
+        super().__init__(scenario, table_rows, attention=False)
+
+
+class DIN(Ranker):
+    """Behaviours weighed by the candidate (eq. 3), one FFN; arguments as of `Ranker`.
+
+    Reference: Zhou et al., Deep Interest Network, KDD 2018.
+    """
+
+
+class CategoryMoE(Ranker):
+    """DIN with K experts, weighed by the query's category; arguments as of `Ranker`.
+
+    Reference: Xiao et al., Adversarial Mixture of Experts with Category Hierarchy Soft
+    Constraint, ICDE 2021.
+    """
+
+    def __init__(self, scenario: Scenario, table_rows: Mapping[str, int]) -> None:
+        options = scenario.model
+        names = {
+            "hierarchy_loss": bool(options.category_gate.parent),
+            "load_balance_loss": bool(options.experts.load_balance),
+        }
+        super().__init__(scenario, table_rows, gate_losses=[name for name, used in names.items() if used])
+        of_name = {feature.name: feature for feature in scenario.features.encoded}
+        self._category = (of_name[options.category_gate.feature],)
+        self._parent = (of_name[options.category_gate.parent],) if options.category_gate.parent else None
+        self.category_gate = CategoryGate(options.experts)
+        self.parent_gate = CategoryGate(options.experts, name="parent_gate") if self._parent else None
+        self.top_k_gate = TopKGate(options.experts, normalize=True)
+
+    def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
+        logits, noise = self.category_gate(self.embedding(encoded, self._category, training=training))
+        sparse = self.top_k_gate(logits, noise, training=training)
+
+        def losses() -> Losses:
+            terms: Losses = {}
+            if self.parent_gate:
+                parent, _ = self.parent_gate(self.embedding(encoded, self._parent, training=training))
+                terms["hierarchy_loss"] = (
+                    self._options.category_gate.hierarchy_weight,
+                    self._hierarchy_loss(encoded, sparse.weights, tf.nn.softmax(parent)),
+                )
+            if weight := self._options.experts.load_balance:
+                terms["load_balance_loss"] = weight, self.top_k_gate.load_balance(sparse)
+            return terms
+
+        return Gate(sparse.weights, losses)
+
+    def _hierarchy_loss(self, encoded: Encoded, child: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
+        """The hierarchical soft constraint: mean of `sum_k (g_parent - g_child)^2` over the chosen experts."""
+        squares = tf.where(child > 0, tf.square(parent - child), 0.0)
+        distances = tf.reduce_sum(squares, axis=-1)
+        if distances.shape.rank == 2:
+            distances = tf.boolean_mask(distances, self._real(encoded, "candidate"))
+        return tf.reduce_mean(distances)

@@ -1,0 +1,171 @@
+"""What the five models share: features in, one logit a candidate out, and the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from model.adversarial_loss import adversarial_loss
+from model.cross_features import CrossFeatures
+from model.embedding import Embedding
+from model.experts import Experts
+from model.input_network import InputNetwork
+from model.ranking_loss import ranking_loss
+from model.session_auc import SessionAUC
+from model.start_behavior import StartBehavior
+from pipeline.config import Scenario
+
+Encoded = Mapping[str, tf.Tensor]
+#: Terms of the loss beside the ranking loss, by their names in the metrics: weight and value.
+Losses = dict[str, tuple[float, tf.Tensor]]
+
+
+class Session(NamedTuple):
+    """What the gate sees: behaviours `[B, T+1, E]`, their mask `[B, T+1]`, the query `[B, E]` or None."""
+
+    behaviors: tf.Tensor
+    mask: tf.Tensor
+    query: tf.Tensor | None
+
+
+class Gate(NamedTuple):
+    """The experts' weights, `[B, K]` or a gate a candidate `[B, N, K]`, and what makes the losses on them."""
+
+    weights: tf.Tensor
+    losses: Callable[[], Losses] = dict
+
+
+class Ranker(tfrs.Model):
+    """Experts over one input network, weighed by a gate; it takes what `Preprocessing` gives.
+
+        p = sigmoid(sum_k g_k s_k)                  eq. 9
+
+    Here there is one expert and its weight is 1, as DNN and DIN have it; a mixture of experts
+    has a gate of its own.
+
+    Args:
+        scenario: its `features`, `model` and `training` sections.
+        table_rows: rows of each embedding table, as `Preprocessing.table_rows`.
+        attention: whether the input network weighs behaviours by the candidate (eq. 3).
+        gate_losses: names of the losses that the gate makes.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        table_rows: Mapping[str, int],
+        *,
+        attention: bool = True,
+        gate_losses: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name=scenario.model.name)
+        self._features, self._options, self._loss = scenario.features, scenario.model, scenario.training.loss
+        model = scenario.model
+        self.embedding = Embedding(
+            scenario.features, table_rows, model.embedding_dimension, id_dropout=model.id_dropout
+        )
+        self.start_behavior = StartBehavior()
+        self.cross_features = CrossFeatures(scenario.features)
+        self.input_network = InputNetwork(model, attention=attention)
+        self.experts = Experts(model.expert_count, model.experts.layers)
+        names = ["loss", "ranking_loss", *gate_losses, *(["adversarial_loss"] if model.experts.adversarial else [])]
+        self.loss_means = {name: tf.keras.metrics.Mean(name) for name in names}
+        self.session_auc = SessionAUC()
+
+    def call(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
+        """Logits `[B, N]`."""
+        session, candidates = self._session(encoded, training), self._candidates(encoded, training)
+        gate = self._gate(encoded, session, candidates, training).weights
+        return self._weigh(gate, self._expert_scores(encoded, session, candidates, gate, training))
+
+    def session_gate(self, encoded: Encoded) -> tf.Tensor:
+        """The gate `[B, K]`, from behaviours and query alone; `[B, N, K]` where it looks at candidates."""
+        candidates = self._candidates(encoded) if self._options.gate_per_candidate else None
+        return self._gate(encoded, self._session(encoded), candidates, training=False).weights
+
+    def score_items(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
+        """Logits `[B, N]` of the candidates, with a gate that `session_gate` gave."""
+        return self._weigh(gate, self.expert_scores(encoded, gate))
+
+    def expert_scores(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
+        """The experts' scores `[B, N, K]`, eq. 5; of a sparse gate, 0 for experts that are not chosen."""
+        return self._expert_scores(encoded, self._session(encoded), self._candidates(encoded), gate)
+
+    def compute_loss(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
+        """The ranking loss (eq. 1), those on gate and experts (eq. 11), and the L2 penalty.
+
+        `encoded` is a batch of `session_dataset`.
+        """
+        session, candidates = self._session(encoded, training), self._candidates(encoded, training)
+        gate = self._gate(encoded, session, candidates, training)
+        scores = self._expert_scores(encoded, session, candidates, gate.weights, training)
+        logits = self._weigh(gate.weights, scores)
+
+        labels, real = encoded["candidate_label"], self._real(encoded, "candidate")
+        self.session_auc.update_state(labels, logits, real)
+        losses = {"ranking_loss": (1.0, ranking_loss(self._loss, labels, logits, real)), **gate.losses()}
+        if weight := self._options.experts.adversarial:
+            losses["adversarial_loss"] = (
+                weight,
+                adversarial_loss(scores, gate.weights, real, self._options.experts.disagreeing),
+            )
+        total = tf.add_n([weight * value for weight, value in losses.values()])
+        if self._options.embedding_l2:
+            masks = {group: self._real(encoded, group) for group in ("behavior", "candidate")}
+            total += self._options.embedding_l2 * self.embedding.looked_up_norm(encoded, masks)
+        self.loss_means["loss"].update_state(total)
+        for name, (_, value) in losses.items():
+            self.loss_means[name].update_state(value)
+        return total
+
+    def train_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
+        """One step of `fit`; gives means over the epoch, where `tfrs.Model` adds the last batch's losses."""
+        super().train_step(encoded)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
+        """One step of `evaluate`, likewise."""
+        super().test_step(encoded)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
+        """The weights of the experts; `candidates` `[B, N, E]` are None when a gate a session is asked for."""
+        return Gate(tf.ones([tf.shape(session.mask)[0], 1]))
+
+    def _session(self, encoded: Encoded, training: bool = False) -> Session:
+        behaviors = self.embedding(encoded, self._features.behavior_features, training=training)
+        behaviors, mask = self.start_behavior(behaviors, encoded["behavior_count"])
+        query = self._features.query_features
+        return Session(behaviors, mask, self.embedding(encoded, query, training=training) if query else None)
+
+    def _candidates(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
+        """Candidates with their cross features, `[B, N, E]`."""
+        candidates = self.embedding(encoded, self._features.candidate_features, training=training)
+        if not self._features.cross:
+            return candidates
+        return tf.concat([candidates, self.cross_features(encoded, self._real(encoded, "behavior"))], axis=-1)
+
+    def _expert_scores(
+        self, encoded: Encoded, session: Session, candidates: tf.Tensor, gate: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Eq. 2 to 5, `[B, N, K]`."""
+        features = self._features.user_features
+        user = self.embedding(encoded, features, training=training) if features else None
+        inputs = self.input_network(session.behaviors, session.mask, candidates, session.query, user)
+        top_k = self._options.experts.top_k
+        if top_k is None or gate.shape.rank == 3:
+            return self.experts(inputs)
+        # A sparse gate is 0 but for k experts: its largest entries tell which.
+        chosen = tf.math.top_k(tf.abs(gate), top_k, sorted=False).indices
+        return self.experts(inputs, chosen, training=training)
+
+    def _weigh(self, gate: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """Eq. 9 before the sigmoid, `[B, N]`."""
+        return tf.reduce_sum((gate[:, tf.newaxis] if gate.shape.rank == 2 else gate) * scores, axis=-1)
+
+    def _real(self, encoded: Encoded, group: str) -> tf.Tensor:
+        """Which of the group's positions are real: `behavior` `[B, T]`, `candidate` `[B, N]`."""
+        return tf.sequence_mask(encoded[f"{group}_count"], tf.shape(encoded[f"{group}_item_id"])[1])

@@ -1,0 +1,56 @@
+"""The ranking losses: eq. 1 and two that look at a session's candidates together."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """The loss of a batch, a scalar.
+
+    - `pointwise`: mean over real candidates of `-[y log p + (1 - y) log(1 - p)]`, eq. 1. Only
+      this one makes `p` a probability.
+    - `listwise`: softmax cross-entropy over a session's candidates,
+      `-sum_i (y_i / sum y) log softmax(s)_i`; mean over the sessions with a positive.
+    - `pairwise`: `log(1 + exp(s_j - s_i))`, mean over a session's pairs of a positive `i` and a
+      negative `j`; mean over the sessions with both.
+
+    A session without the labels that a loss needs adds nothing to it.
+
+    Args:
+        name: one of the above.
+        labels: 0 or 1, `[B, N]`.
+        logits: `[B, N]`.
+        real: which candidates are real, `[B, N]`.
+    """
+    return _LOSSES[name](labels, logits, real)
+
+
+def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), tf.cast(real, logits.dtype))
+
+
+def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    labels = tf.where(real, labels, 0.0)
+    positives = tf.reduce_sum(labels, axis=-1)
+    # The lowest finite number, not -inf, whose product with a label of 0 would be NaN.
+    log_softmax = tf.nn.log_softmax(tf.where(real, logits, logits.dtype.min), axis=-1)
+    losses = -tf.math.divide_no_nan(tf.reduce_sum(labels * tf.where(real, log_softmax, 0.0), axis=-1), positives)
+    return _mean(losses, tf.cast(positives > 0, logits.dtype))
+
+
+def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    positive = tf.cast(real & (labels > 0.5), logits.dtype)
+    negative = tf.cast(real & (labels <= 0.5), logits.dtype)
+    pairs = positive[:, :, tf.newaxis] * negative[:, tf.newaxis, :]
+    losses = tf.nn.softplus(logits[:, tf.newaxis, :] - logits[:, :, tf.newaxis])
+    count = tf.reduce_sum(pairs, axis=[1, 2])
+    means = tf.math.divide_no_nan(tf.reduce_sum(losses * pairs, axis=[1, 2]), count)
+    return _mean(means, tf.cast(count > 0, logits.dtype))
+
+
+def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+
+
+_LOSSES = {"pointwise": _pointwise, "listwise": _listwise, "pairwise": _pairwise}
