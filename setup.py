@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     py_modules=["awmoe", "awmoe_demo"],
-    packages=find_packages(include=["pipeline*", "model*", "export*", "serving*"]),
+    packages=find_packages(include=["pipeline*", "model*", "export*", "serving*", "experiments*"]),
     install_requires=[
         "tensorflow==2.21.*",
         "tensorflow-recommenders==0.7.*",
@@ -27,6 +27,10 @@ setup(
         "rich",
         "scikit-learn",
         "scipy",
+        "jinja2",
+        "matplotlib",
+        "optuna",
+        "umap-learn",
     ],
     entry_points={"console_scripts": ["awmoe=awmoe:main"]},
 )

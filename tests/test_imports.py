@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 #: Each package with what it must never import.
 STAGES = ["pipeline", "model", "export", "serving"]
+#: What stands beside the stages and may use those named; no stage knows them.
+BESIDE = {"experiments": {"pipeline", "model"}, "benchmarks": {*STAGES, "experiments"}}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -30,8 +32,16 @@ def test_a_stage_imports_only_what_stands_left_of_it(stage: str) -> None:
     files = sorted((ROOT / stage).rglob("*.py"))
     assert files, f"no files under {stage}/"
     for path in files:
-        wrong = {module for module in imported_modules(path) if module.split(".")[0] in later | {"awmoe", "tests"}}
+        wrong = {module for module in imported_modules(path) if module.split(".")[0] in later | {*BESIDE, "awmoe", "tests"}}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}, which comes later in the data flow"
+
+
+@pytest.mark.parametrize("package", BESIDE)
+def test_what_stands_beside_imports_what_it_may(package: str) -> None:
+    ours = {*STAGES, *BESIDE, "awmoe", "tests"} - BESIDE[package] - {package}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        wrong = {module for module in imported_modules(path) if module.split(".")[0] in ours}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}; it may use {sorted(BESIDE[package])}"
 
 
 @pytest.mark.parametrize("stage", ["model", "export", "serving"])

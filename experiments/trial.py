@@ -1,0 +1,135 @@
+"""One trial of an experiment: a model trained with one seed, and its scores of the test part.
+
+<experiment>/trials/<label>/seed-<seed>/
+    run/             what `awmoe train` writes
+    scores.parquet   one row a candidate of the test part, as `model.predict.predict` gives them
+    trial.json       facts; written last: a trial without it is done anew
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.predict import predict
+from model.run_directory import HISTORY, Run, load_run
+from model.train import train
+from pipeline.config import Scenario, dump_scenario
+from pipeline.errors import InputError
+from pipeline.prepared_data import PreparedData
+
+FACTS = "trial.json"
+SCORES = "scores.parquet"
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be trained; its seed is the scenario's `training.seed`."""
+
+    label: str
+    scenario: Scenario
+
+    def directory(self, experiment: Path) -> Path:
+        """Where the trial is in an experiment's directory."""
+        return experiment / "trials" / self.label / f"seed-{self.scenario.training.seed}"
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What `trial.json` says.
+
+    Attributes:
+        label: names what is compared, for instance `din`.
+        seed: of weights and shuffling.
+        dense_parameters: weights outside embedding tables.
+        table_parameters: weights of the embedding tables.
+        training_seconds: of `fit`, validation included.
+        epochs: trained; the best of them was kept.
+    """
+
+    label: str
+    seed: int
+    dense_parameters: int
+    table_parameters: int
+    training_seconds: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A finished trial."""
+
+    directory: Path
+    facts: TrialFacts
+
+    def scores(self) -> pa.Table:
+        """One row a candidate of the test part: `session_id`, `item_id`, `label`, `score`, `slice_<name>`, ..."""
+        return pq.read_table(self.directory / SCORES)
+
+    def history(self) -> dict[str, list[float]]:
+        """Losses and metrics of every epoch."""
+        history: dict[str, list[float]] = json.loads((self.directory / RUN / HISTORY).read_text(encoding="utf-8"))
+        return history
+
+    def run(self) -> Run:
+        """The trained model."""
+        return load_run(self.directory / RUN)
+
+
+def run_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult:
+    """Trains and scores, or gives what was done before.
+
+    Raises:
+        InputError: the trial's directory holds another scenario's trial, or as of `train`.
+    """
+    directory = trial.directory(experiment)
+    if finished := finished_trial(trial, experiment):
+        return finished
+    started = time.perf_counter()
+    history = train(trial.scenario, data, directory / RUN, overwrite=True, verbose=0)
+    seconds = time.perf_counter() - started
+    run = load_run(directory / RUN)
+    pq.write_table(predict(run, data.files("test"), data.sessions("test")), directory / SCORES)
+    tables = sum(int(weight.shape.num_elements()) for weight in run.model.embedding.trainable_variables)
+    facts = TrialFacts(
+        label=trial.label,
+        seed=trial.scenario.training.seed,
+        dense_parameters=run.model.count_params() - tables,
+        table_parameters=tables,
+        training_seconds=seconds,
+        epochs=len(history["loss"]),
+    )
+    (directory / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+    return TrialResult(directory, facts)
+
+
+def finished_trial(trial: Trial, experiment: Path) -> TrialResult | None:
+    """The trial's result where it was done before.
+
+    Raises:
+        InputError: it was done with another scenario.
+    """
+    directory = trial.directory(experiment)
+    if not (directory / FACTS).exists():
+        return None
+    scenario = directory / RUN / "scenario.yaml"
+    if scenario.read_text(encoding="utf-8") != dump_scenario(trial.scenario):
+        raise InputError(f"{directory}: was trained with another scenario; name another output directory")
+    return read_trial(directory)
+
+
+def read_trial(directory: Path) -> TrialResult:
+    """A finished trial from its directory."""
+    return TrialResult(directory, TrialFacts(**json.loads((directory / FACTS).read_text(encoding="utf-8"))))
+
+
+def read_trials(experiment: Path) -> list[TrialResult]:
+    """All finished trials of an experiment, by label and seed."""
+    results = [read_trial(path.parent) for path in experiment.glob(f"trials/*/seed-*/{FACTS}")]
+    return sorted(results, key=lambda result: (result.facts.label, result.facts.seed))
