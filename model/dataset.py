@@ -34,11 +34,13 @@ def session_dataset(
     `session_id` `[B]`, `user_id` `[B]`, `user_fingerprint` int64 `[B]`. `T` and `N` are the
     batch's largest counts, at least 1.
 
+    Sessions are batched with others alike in length, so their order is not that of the files.
+
     Args:
         files: gzipped TFRecords of `tf.train.Example`, one a session.
         batch_size: sessions.
         sessions: how many the files must hold; Keras then shows how far an epoch is.
-        shuffle_buffer: sessions; default: in order of the files.
+        shuffle_buffer: sessions; default: no shuffling, the same batches each time.
         seed: of the shuffling; each epoch shuffles anew.
     """
 
@@ -47,37 +49,28 @@ def session_dataset(
         fingerprint = tf.strings.to_hash_bucket_fast(raw["user_id"], 2**62)
         return {**preprocessing(raw), **kept, "user_fingerprint": fingerprint}
 
-    raw_batches = raw_dataset(
-        files, features, batch_size=batch_size, sessions=sessions, shuffle_buffer=shuffle_buffer, seed=seed
-    )
+    examples = _examples(files, sessions, shuffle_buffer, seed)
+    specs = (*features.score_inputs, *RECORD_COLUMNS)
+    windows = examples.batch(_SIDE * _SIDE * batch_size)
+    windows = windows.map(lambda window: _by_length(_parse(window, specs), batch_size), num_parallel_calls=2)
+    batches = windows.flat_map(lambda window: _batches(window, batch_size, bool(shuffle_buffer), seed))
+    raw_batches = batches.map(lambda batch: _padded(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
     return raw_batches.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def raw_dataset(
-    files: Sequence[str],
-    features: Features,
-    *,
-    batch_size: int,
-    sessions: int | None = None,
-    shuffle_buffer: int | None = None,
-    seed: int | None = None,
+    files: Sequence[str], features: Features, *, batch_size: int, sessions: int | None = None
 ) -> tf.data.Dataset:
-    """Batches of sessions with raw values, padded with "" and 0; arguments as of `session_dataset`."""
+    """Batches of sessions in order of the files, raw values padded with "" and 0.
+
+    Args:
+        files: gzipped TFRecords of `tf.train.Example`, one a session.
+        batch_size: sessions.
+        sessions: how many the files must hold.
+    """
     specs = (*features.score_inputs, *RECORD_COLUMNS)
-    paths = tf.data.Dataset.from_tensor_slices(list(files))
-    if shuffle_buffer:
-        paths = paths.shuffle(len(files), seed)
-    examples = paths.interleave(_read, cycle_length=_FILES_AT_ONCE)
-    if sessions is not None:
-        examples = examples.apply(tf.data.experimental.assert_cardinality(sessions))
-    if not shuffle_buffer:
-        return examples.batch(batch_size).map(
-            lambda batch: _padded(_parse(batch, specs), specs), num_parallel_calls=tf.data.AUTOTUNE
-        )
-    windows = examples.shuffle(shuffle_buffer, seed).batch(_SIDE * _SIDE * batch_size)
-    windows = windows.map(lambda window: _by_length(_parse(window, specs), batch_size), num_parallel_calls=2)
-    batches = windows.flat_map(lambda window: _shuffled_batches(window, batch_size, seed))
-    return batches.map(lambda batch: _padded(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
+    batches = _examples(files, sessions).batch(batch_size)
+    return batches.map(lambda batch: _padded(_parse(batch, specs), specs), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 @contextmanager
@@ -102,6 +95,19 @@ def broken_files_named(files: Sequence[str], features: Features) -> Iterator[Non
             directory = Path(files[0]).parent.parent
             raise InputError(f"{directory}: incomplete ({_first_line(failure)}); preprocess again") from failure
         raise
+
+
+def _examples(
+    files: Sequence[str], sessions: int | None, shuffle_buffer: int | None = None, seed: int | None = None
+) -> tf.data.Dataset:
+    """Serialized sessions."""
+    paths = tf.data.Dataset.from_tensor_slices(list(files))
+    if shuffle_buffer:
+        paths = paths.shuffle(len(files), seed)
+    examples = paths.interleave(_read, cycle_length=_FILES_AT_ONCE)
+    if sessions is not None:
+        examples = examples.apply(tf.data.experimental.assert_cardinality(sessions))
+    return examples.shuffle(shuffle_buffer, seed) if shuffle_buffer else examples
 
 
 def _read(path: tf.Tensor) -> tf.data.Dataset:
@@ -129,9 +135,11 @@ def _by_length(window: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Te
     return {name: tf.gather(column, order) for name, column in window.items()}
 
 
-def _shuffled_batches(window: dict[str, tf.Tensor], batch_size: int, seed: int | None) -> tf.data.Dataset:
+def _batches(window: dict[str, tf.Tensor], batch_size: int, shuffle: bool, seed: int | None) -> tf.data.Dataset:
     sessions = tf.shape(window["candidate_count"], tf.int64)[0]
-    starts = tf.data.Dataset.range(0, sessions, batch_size).shuffle(_SIDE * _SIDE, seed)
+    starts = tf.data.Dataset.range(0, sessions, batch_size)
+    if shuffle:
+        starts = starts.shuffle(_SIDE * _SIDE, seed)
     return starts.map(lambda start: {name: column[start : start + batch_size] for name, column in window.items()})
 
 

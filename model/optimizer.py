@@ -9,21 +9,35 @@ from model.ranker import Ranker
 from pipeline import config
 
 
-def optimizer(model: Ranker, training: config.Training) -> tfrs.experimental.optimizers.CompositeOptimizer:
+def optimizer(
+    model: Ranker, training: config.Training, steps: int | None = None
+) -> tfrs.experimental.optimizers.CompositeOptimizer:
     """A built model's optimizer.
 
     AdamW alone would decay, and so rewrite, every row of every table at each step; Adagrad
     touches the rows that the batch looked up. Each part's gradients are clipped by their
     common norm.
+
+    Args:
+        model: whose weights are made.
+        training: the scenario's section.
+        steps: of the whole training, over which a schedule runs; without it the learning rates
+            stay constant.
     """
+
+    def rate(initial: float) -> float | tf.keras.optimizers.schedules.LearningRateSchedule:
+        if training.schedule == "constant" or steps is None:
+            return initial
+        return tf.keras.optimizers.schedules.CosineDecay(initial, steps)
+
     dense = tf.keras.optimizers.AdamW(
-        training.dense_learning_rate,
+        rate(training.dense_learning_rate),
         weight_decay=training.weight_decay,
         global_clipnorm=training.clip_norm,
         jit_compile=False,
     )
     tables = tf.keras.optimizers.Adagrad(
-        training.table_learning_rate,
+        rate(training.table_learning_rate),
         initial_accumulator_value=training.table_initial_accumulator,
         global_clipnorm=training.clip_norm,
         jit_compile=False,

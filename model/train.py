@@ -59,7 +59,8 @@ def train(
 
     _prepare(directory, run)
     model = run.model
-    model.compile(optimizer=optimizer(model, training))
+    steps = training.epochs * math.ceil(data.sessions("train") / training.batch_size)
+    model.compile(optimizer=optimizer(model, training, steps))
     best = _BestWeights(directory)
     with broken_files_named(data.files("train") + data.files("validation"), scenario.features):
         history = model.fit(

@@ -206,6 +206,9 @@ class Training(Section):
     batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
     epochs: int = Field(3, ge=1)
     dense_learning_rate: float = Field(3e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="both learning rates over the whole training; cosine: falling to 0"
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW, dense weights only")
     table_learning_rate: float = Field(0.1, gt=0)
     table_initial_accumulator: float = Field(1e-5, gt=0, description="Adagrad; 0.1 would barely move rows")
