@@ -26,7 +26,7 @@ def _seed() -> None:
     tf.random.set_seed(0)
 
 
-def layer(*kinds: str, **options: Any) -> Augmentation:
+def layer(*kinds: Any, **options: Any) -> Augmentation:
     return Augmentation(Contrastive(augmentations=kinds, **options), FEATURES)
 
 
@@ -68,7 +68,7 @@ def reordered(augmentation: Augmentation, drawn: tf.Tensor | None = None) -> np.
     return ages
 
 
-def share_of(count: int, share: float) -> int:
+def share_of(count: Any, share: float) -> int:
     return min(count, max(1, math.ceil(round(share * count, 6))))
 
 

@@ -12,7 +12,9 @@ from model.ranking_loss import ranking_loss
 
 NAMES = ["pointwise", "listwise", "pairwise"]
 #: Rows of labels; the numbers of positives and negatives differ, and some have one class only.
-LABELS = np.array([[1, 0, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [1, 0, 1, 0, 0]])
+LABELS = np.array(
+    [[1, 0, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [1, 0, 1, 0, 0]]
+)
 COUNTS = np.array([5, 4, 5, 3, 2, 1])
 WIDTH = LABELS.shape[1]
 
@@ -66,13 +68,16 @@ def test_padding_with_anything_changes_nothing(name: str, data: st.DataObject) -
     more = data.draw(st.integers(1, 3))
     shape = (len(COUNTS), WIDTH + more)
     labels, logits = (
-        np.array(data.draw(st.lists(numbers, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))).reshape(shape)
+        np.array(data.draw(st.lists(numbers, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))).reshape(
+            shape
+        )
         for _ in range(2)
     )
     real = real_of(COUNTS, shape[1])
     narrow = logits_with_ties(0)
     labels[:, :WIDTH], logits[:, :WIDTH] = (
-        np.where(real[:, :WIDTH], values, garbage[:, :WIDTH]) for values, garbage in ((LABELS, labels), (narrow, logits))
+        np.where(real[:, :WIDTH], values, garbage[:, :WIDTH])
+        for values, garbage in ((LABELS, labels), (narrow, logits))
     )
     value, gradient = loss(name, labels, logits, real)
     expected, expected_gradient = loss(name, LABELS, narrow, real[:, :WIDTH])
