@@ -54,10 +54,10 @@ def tables(data: PreparedData, scenario: Scenario) -> Tables:
     )
 
 
-def encoded_sessions(data: PreparedData, scenario: Scenario, part: str = "test") -> dict[str, np.ndarray]:
-    """All sessions of a part as one batch of the model's own dataset."""
+def encoded_sessions(data: PreparedData, scenario: Scenario) -> dict[str, np.ndarray]:
+    """All test sessions as one batch of the model's own dataset."""
     preprocessing = Preprocessing(scenario.features, data.assets(scenario.features))
-    batches = session_dataset(data.files(part), scenario.features, preprocessing, batch_size=1000)  # type: ignore[arg-type]
+    batches = session_dataset(data.files("test"), scenario.features, preprocessing, batch_size=1000)
     (batch,) = list(batches)
     mask = tf.sequence_mask(batch["behavior_count"], batch["behavior_item_id"].shape[1])
     batch["cross"] = CrossFeatures(scenario.features)(batch, mask)
@@ -152,6 +152,12 @@ def test_lightgbm_takes_the_columns_it_is_told(tables: Tables, categories: str) 
     assert auc > 0.7 if categories == "all" else auc < 0.7  # whether it is bought depends on the item alone
 
 
+def test_stored_settings_are_all_that_a_search_finds() -> None:
+    assert lightgbm_ranker.stored_settings("amazon_search").keys() == LIGHTGBM.keys()
+    with pytest.raises(KeyError, match="no settings for `tiny` in"):
+        lightgbm_ranker.stored_settings("tiny")
+
+
 def test_lightgbm_is_tuned_within_its_trials(tables: Tables) -> None:
     train, validation, test = tables
     settings = lightgbm_ranker.tune(train, validation, trials=3, minutes=0.2, share=0.8)
@@ -169,5 +175,5 @@ def test_din_learns_and_differs_by_seed(scenario: Scenario, tables: Tables) -> N
     assert mean_session_auc(test, first.scores) > 0.65
     np.testing.assert_allclose(first.scores, again.scores, rtol=1e-5)
     assert np.abs(first.scores - other.scores).max() > 1e-3
-    assert 0 < first.facts["epochs"] <= DIN["epochs"]  # type: ignore[operator]
+    assert 0 < first.facts["epochs"] <= 4
     assert first.facts["cut_share"] == np.mean(test.behavior_counts > 4).round(4)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.lightgbm_ranker --data data/beauty-prepared --minutes 12
 
-searches the settings of prepared data with Optuna and prints them as JSON; `lightgbm_settings.json` keeps
-those of the scenarios of `configs/`, with what they reached.
+searches the settings of prepared data with Optuna and prints them as JSON. `lightgbm_settings.json` keeps
+those that were found for a scenario of `configs/`, how, and what they reached.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -30,6 +31,7 @@ with quiet_tensorflow():
 
 Settings = dict[str, Any]
 
+_STORED = Path(__file__).with_name("lightgbm_settings.json")
 #: Trees between two looks at the validation part.
 _TREES_A_LOOK = 10
 #: Looks without a better one after which it stops.
@@ -66,6 +68,21 @@ _FIRST_GUESSES: tuple[Settings, ...] = (
         "min_data_per_group": 100,
     },
 )
+
+
+def stored_settings(scenario: str) -> Settings:
+    """Settings for `fit_and_score` that were found for a scenario of `configs/`.
+
+    Args:
+        scenario: its name.
+
+    Raises:
+        KeyError: there are none for it.
+    """
+    stored = json.loads(_STORED.read_text(encoding="utf-8"))
+    if scenario not in stored:
+        raise KeyError(f"no settings for `{scenario}` in {_STORED.name}, which has {', '.join(stored)}; search them")
+    return dict(stored[scenario]["settings"])
 
 
 def tune(
@@ -135,13 +152,18 @@ def fit_and_score(
         threads: of LightGBM.
 
     Returns:
-        Raw scores; facts `trees`, `training_seconds`, `validation_session_auc`.
+        Raw scores; facts `trees`, `training_seconds`, `cpu_seconds` (of all threads), `validation_session_auc`.
     """
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     booster, trees, best = _fit(settings, train, validation, seed=seed, threads=threads)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     scores = booster.predict(_matrix(settings, test), num_iteration=trees, raw_score=True, num_threads=threads)
-    facts = {"trees": trees, "training_seconds": round(seconds, 1), "validation_session_auc": round(best, 5)}
+    facts = {
+        "trees": trees,
+        "training_seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "validation_session_auc": round(best, 5),
+    }
     return PeerScores(np.asarray(scores, np.float64), facts)
 
 
