@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -32,7 +34,7 @@ def models(
     return first + difference, second
 
 
-def rejected(count: int, **noise: float) -> tuple[float, float]:
+def rejected(count: int, **noise: Any) -> tuple[float, float]:
     """Shares of simulated pairs of models found different at 5%: by the test, and over sessions alone."""
     rng = np.random.default_rng(1)
     pairs = [models(rng, **noise) for _ in range(count)]
