@@ -13,6 +13,7 @@ from experiments.run_trials import run_trials
 from experiments.trial import Trial
 from experiments.vary import vary
 from pipeline.config import Scenario
+from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
 #: `equal`: experts as wide as gives all models one number of dense weights; `config`: as the scenario says.
@@ -43,8 +44,10 @@ def experiment(
         reference: all models get as many dense weights as this one's; None leaves their sizes.
 
     Raises:
-        InputError: as of `equal_size`, `run_trials` and `compare_trials`.
+        InputError: there is no truth file, or as of `equal_size`, `run_trials` and `compare_trials`.
     """
+    if truth is not None and not truth.is_file():
+        raise InputError(f"{truth}: no such file")
     if reference is not None:
         assets = data.assets(reference.features)
         parameters = dense_parameters(reference, assets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import time
 from collections.abc import Generator, Sequence
@@ -64,6 +65,8 @@ _Ended = tuple[Trial, float, str]
 def _here(
     todo: Sequence[Trial], data: PreparedData, experiment: Path, progress: TrialProgress
 ) -> Generator[_Ended, None, None]:
+    # a new model a trial is meant; TensorFlow warns of it after the fifth
+    logging.getLogger("tensorflow").addFilter(_no_retracing)
     for trial in todo:
         progress.start(trial)
         started, error = time.perf_counter(), ""
@@ -75,6 +78,10 @@ def _here(
         # Keras keeps what it ever built
         tf.keras.backend.clear_session()
         gc.collect()
+
+
+def _no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _apart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from model.session_metrics import SESSION_METRICS, session_metrics
+from model.session_metrics import session_metrics
 
 #: Metrics by name, each an array over sessions.
 Values = dict[str, np.ndarray]
@@ -44,6 +44,3 @@ def linearised(values: np.ndarray) -> np.ndarray:
     share = finite.mean(axis=-1, keepdims=True)
     mean = np.nanmean(values, axis=-1, keepdims=True)
     return mean + np.where(finite, values - mean, 0) / share
-
-
-__all__ = ["SESSION_METRICS", "Values", "linearised", "session_numbers", "session_values"]

@@ -32,7 +32,9 @@ def test_a_stage_imports_only_what_stands_left_of_it(stage: str) -> None:
     files = sorted((ROOT / stage).rglob("*.py"))
     assert files, f"no files under {stage}/"
     for path in files:
-        wrong = {module for module in imported_modules(path) if module.split(".")[0] in later | {*BESIDE, "awmoe", "tests"}}
+        wrong = {
+            module for module in imported_modules(path) if module.split(".")[0] in later | {*BESIDE, "awmoe", "tests"}
+        }
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}, which comes later in the data flow"
 
 
