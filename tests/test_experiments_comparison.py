@@ -26,7 +26,7 @@ from pipeline.errors import InputError
 LABELS = ("weak", "middle", "strong")
 STRENGTH = {"weak": 0.2, "middle": 0.8, "strong": 1.6}
 SEEDS = (1, 2, 3)
-SESSIONS = 60
+SESSIONS = 90
 
 
 def candidates() -> pd.DataFrame:
@@ -34,7 +34,7 @@ def candidates() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     sizes = rng.integers(2, 25, SESSIONS)
     session = np.repeat(np.arange(SESSIONS), sizes)
-    utility = rng.normal(-1, 1.5, len(session))
+    utility = rng.normal(-2.5, 1.5, len(session))
     probability = 1 / (1 + np.exp(-utility))
     return pd.DataFrame(
         {
