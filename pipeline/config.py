@@ -110,8 +110,9 @@ class Gate(Section):
     context: Literal["query", "target_item"] = Field(
         "query", description="query: once a session; target_item: a gate a candidate, cannot be exported"
     )
-    form: Literal["scaled", "raw"] = Field(
-        "scaled", description="scaled: eq. 8 divided by the number of behaviours, plus 1/K; raw: eq. 8"
+    form: Literal["scaled", "softmax", "raw"] = Field(
+        "scaled",
+        description="scaled: eq. 8 divided by the number of behaviours, plus 1/K; softmax of eq. 8; raw: eq. 8",
     )
     gate_unit: bool = Field(True, description="eq. 7; false: one linear layer to K (Table VI)")
     activation_unit: bool = Field(True, description="a' of eq. 8; false: every behaviour weighs 1 (Table VI)")
