@@ -41,7 +41,7 @@ def train_in_process(
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        # Not the threads between operations: with one of them reading the records may wait for itself.
         from experiments.trial import Trial, run_trial
     error = ""
     try:
