@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _FONT = "DejaVu Sans"
 #: Beginning of the ids of what carries no data: an emptied figure still has them.
 REFERENCE = "reference"
 PLOT_AREA = "plot-area"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: the page's font and colour, found by a search, read aloud
     "svg.hashsalt": "report",
     "text.parse_math": False,  # a `$` in an item's id is a `$`
@@ -108,9 +109,10 @@ def draw(name: str, height: float, paint: Callable[[Figure], None]) -> str:
 
 def reference_line(axes: Axes, *, x: float | None = None, y: float | None = None) -> None:
     """A thin line at `x` or `y` that data are compared with."""
-    line = axes.axvline(x, color=MUTED.light, linewidth=1) if x is not None else axes.axhline(y or 0, color=MUTED.light)
-    line.set_linewidth(1)
-    line.set_gid(f"{REFERENCE}-{len(axes.lines)}")
+    line = axes.axhline(y or 0) if x is None else axes.axvline(x)
+    line.set(color=MUTED.light, linewidth=1)
+    axes_of_figure = axes.get_figure(root=True).axes  # type: ignore[union-attr]
+    line.set_gid(f"{REFERENCE}-{axes_of_figure.index(axes)}-{len(axes.lines)}")
 
 
 def _inline(svg: str, name: str) -> str:

@@ -11,6 +11,8 @@ from experiments.report.figure import Drawing, draw
 from experiments.report.palette import series
 
 _BINS = 40
+#: Told apart without colour too.
+_LINES = ("-", (0, (5, 2)))
 
 
 def draw_score_distribution(labels: np.ndarray, scores: np.ndarray, label: str) -> Drawing:
@@ -27,8 +29,8 @@ def draw_score_distribution(labels: np.ndarray, scores: np.ndarray, label: str) 
         axes = figure.subplots()
         for index, (name, values) in enumerate(classes.items()):
             shares = np.histogram(values, edges)[0] / max(len(values), 1)
-            style = {"color": series(index), "linestyle": ("-", (0, (5, 2)))[index]}
-            axes.stairs(shares, edges, linewidth=1.8, label=f"{name} ({len(values):,})", **style)
+            (line,) = axes.plot(np.repeat(edges, 2)[1:-1], np.repeat(shares, 2), color=series(index))
+            line.set(linestyle=_LINES[index], label=f"{name} ({len(values):,})")
             axes.stairs(shares, edges, fill=True, color=series(index), alpha=0.18)
         axes.set(xlabel="score", ylabel="share of the class's candidates", xlim=(0, 1), ylim=(0, None))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -84,9 +84,8 @@ def size_rows(comparison: Mapping[str, Any]) -> list[SizeRow]:
         if facts := models.get(label):
             mean, spread = _mean_and_spread(facts.get("training_seconds"))
             seconds = "" if mean is None else f"{mean:,.0f}" + (f" ± {spread:,.0f}" if spread is not None else "")
-            rows.append(
-                SizeRow(label, *(f"{facts.get(f'{kind}_parameters') or 0:,}" for kind in ("dense", "table")), seconds)
-            )
+            dense, tables = (f"{facts.get(f'{kind}_parameters') or 0:,}" for kind in ("dense", "table"))
+            rows.append(SizeRow(label, dense, tables, seconds))
     return rows
 
 
