@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-output
 
-.PHONY: setup demo test test-all flink-jar test-flink lint types imports check lock clean
+.PHONY: setup demo test test-all chromium flink-jar test-flink lint types imports check lock clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,12 @@ test: setup
 # With those that take long; what CI runs.
 test-all: setup
 	$(BIN)/python -m pytest
+
+# The report's screenshot tests need a Chromium (tests/page_check.py); this says whether one is found.
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+		echo "make: no Chromium; install one (Debian: apt-get install --no-install-recommends chromium)," \
+			"or name it: CHROMIUM=/path/to/it make test"; exit 1; }
 
 # Beam's job server for Flink, with an embedded cluster; needs Maven and Java 17.
 flink-jar: .flink/job-server.jar

@@ -249,6 +249,57 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
 
 
 @cli.command()
+@click.argument("experiment", type=DIRECTORY)
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess` that the trials are of.")
+@click.option("--ablation", type=DIRECTORY, help="Output of `awmoe ablate`: adds Table VI.")
+@click.option("--losses", type=DIRECTORY, help="Output of `awmoe losses`: adds its tables.")
+@click.option("--sweep", type=DIRECTORY, help="Output of `awmoe sweep`: adds Figure 8.")
+@click.option("--output", default="report.html", show_default=True, type=FILE, help="The page.")
+@click.option("--label", help="Whose model the figures look into; default: aw_moe_cl, or the last.")
+def report(
+    experiment: Path,
+    data: Path,
+    ablation: Path | None,
+    losses: Path | None,
+    sweep: Path | None,
+    output: Path,
+    label: str | None,
+) -> None:
+    """Write one HTML page, which loads nothing, about what `awmoe compare` wrote to EXPERIMENT.
+
+    Tables, training curves, which features matter to whom, the gates of user groups, the use
+    of the experts, calibration, and two users with one query (docs/report.md).
+
+    \b
+    Example:
+      awmoe report experiments/search --data data/prepared --output report.html
+    """
+    from pipeline.prepared_data import PreparedData
+    from pipeline.progress import progress_bar
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: there is no directory {output.parent}")
+    prepared = PreparedData.open(data)
+    with quiet_tensorflow():
+        from experiments.report.write_report import write_report
+    with progress_bar("looking into the models") as advance:
+        written = write_report(
+            experiment,
+            prepared,
+            output,
+            ablation=ablation,
+            losses=losses,
+            sweep=sweep,
+            label=label,
+            progress=advance,
+        )
+    for what, command in written.left_out:
+        click.echo(f"not in this report: {what} ({command})")
+    click.echo(f"written: {output}")
+
+
+@cli.command()
 @click.argument("run_directory", metavar="RUN", type=DIRECTORY)
 @click.option("--output", required=True, type=DIRECTORY, help="Directory of models; gets <model name>/<version>/.")
 @click.option("--data", type=DIRECTORY, help="Check on these test sessions too, beside random ones.")

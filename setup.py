@@ -10,6 +10,7 @@ setup(
     python_requires=">=3.11,<3.12",
     py_modules=["awmoe", "awmoe_demo"],
     packages=find_packages(include=["pipeline*", "model*", "export*", "serving*", "experiments*"]),
+    package_data={"experiments.report": ["*.j2"]},
     install_requires=[
         "tensorflow==2.21.*",
         "tensorflow-recommenders==0.7.*",

@@ -59,11 +59,12 @@ def _candidate_rows(run: Run, raw: dict[str, np.ndarray], logits: np.ndarray) ->
     if evaluation.popularity:
         columns["popularity"] = pa.array(raw[f"candidate_{evaluation.popularity}"][real])
     for part in evaluation.slices:
-        columns[f"slice_{part.name}"] = pa.array(np.repeat(_in_slice(part, raw), counts))
+        columns[f"slice_{part.name}"] = pa.array(np.repeat(in_slice(part, raw), counts))
     return pa.table(columns)
 
 
-def _in_slice(part: Slice, raw: dict[str, np.ndarray]) -> np.ndarray:
+def in_slice(part: Slice, raw: dict[str, np.ndarray]) -> np.ndarray:
+    """Which raw sessions belong to a slice, `[B]`."""
     if part.max_behaviors is not None:
         return raw["behavior_count"] <= part.max_behaviors
     return np.isin(raw[str(part.feature)], np.array([value.encode() for value in part.values], object))
