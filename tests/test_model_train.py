@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from model.run_directory import load_run
 from model.train import train
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from serving.recorded_session import recorded_sessions
 from tiny_data import tiny_scenario, write_tiny_data
 
 SCENARIO = tiny_scenario(training={"batch_size": 16, "epochs": 4, "shuffle_buffer": 200})
@@ -155,6 +157,30 @@ def test_evaluation_of_the_model_popularity_and_an_oracle(
     text = console.export_text()
     assert f"{full['model']['auc']:.4f}" in text
     assert "new_items" in text
+
+
+def test_the_displayed_order_is_a_ranking_lowest_first(tmp_path: Path) -> None:
+    scenario = tiny_scenario(
+        features={"impression": {"position": {"kind": "numeric", "optional": True}}},
+        evaluation={"displayed": "position"},
+        training={"batch_size": 16, "epochs": 1},
+    )
+    shown = write_tiny_data(tmp_path / "data", scenario, sessions=64)
+    train(scenario, shown, tmp_path / "run", verbose=0)
+    run = load_run(tmp_path / "run")
+    rows = predict(run, shown.files("test")).to_pandas()
+    raw = pd.concat(
+        pd.DataFrame({"label": session.labels, "position": [candidate["position"] for candidate in session.candidates]})
+        for session in recorded_sessions(shown, scenario.features)
+    )
+    np.testing.assert_array_equal(rows["displayed"], -raw["position"].to_numpy(np.float32))
+    # one that is missing ranks last
+    rows["score"] = -raw["position"].fillna(1000).to_numpy()
+    two_classes = rows.groupby("session_id").filter(lambda s: s["label"].nunique() == 2).groupby("session_id")
+    expected = two_classes.apply(lambda s: roc_auc_score(s["label"], s["score"])).mean()
+    displayed = evaluate(run, shown).metrics["full"]["displayed"]
+    assert displayed["auc"] == pytest.approx(expected)
+    assert "log_loss" not in displayed
 
 
 def test_a_truth_of_another_log_is_refused(
