@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments.parameter_count import parameter_count
 from model.predict import predict
 from model.run_directory import HISTORY, Run, load_run
 from model.train import train
@@ -34,6 +35,11 @@ class Trial:
 
     label: str
     scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        """For people: label and seed."""
+        return f"{self.label} seed {self.scenario.training.seed}"
 
     def directory(self, experiment: Path) -> Path:
         """Where the trial is in an experiment's directory."""
@@ -96,16 +102,19 @@ def run_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult
     seconds = time.perf_counter() - started
     run = load_run(directory / RUN)
     pq.write_table(predict(run, data.files("test"), data.sessions("test")), directory / SCORES)
-    tables = sum(int(weight.shape.num_elements()) for weight in run.model.embedding.trainable_variables)
+    parameters = parameter_count(run.model)
     facts = TrialFacts(
         label=trial.label,
         seed=trial.scenario.training.seed,
-        dense_parameters=run.model.count_params() - tables,
-        table_parameters=tables,
+        dense_parameters=parameters.dense,
+        table_parameters=parameters.tables,
         training_seconds=seconds,
         epochs=len(history["loss"]),
     )
-    (directory / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+    # in one step: a process that is killed leaves no half of it
+    partial = directory / f"{FACTS}.partial"
+    partial.write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+    partial.replace(directory / FACTS)
     return TrialResult(directory, facts)
 
 
@@ -120,7 +129,7 @@ def finished_trial(trial: Trial, experiment: Path) -> TrialResult | None:
         return None
     scenario = directory / RUN / "scenario.yaml"
     if scenario.read_text(encoding="utf-8") != dump_scenario(trial.scenario):
-        raise InputError(f"{directory}: was trained with another scenario; name another output directory")
+        raise InputError(f"{directory}: was trained with another scenario or --set; name another output directory")
     return read_trial(directory)
 
 

@@ -20,7 +20,7 @@ class ActivationUnit(tf.keras.layers.Layer):
     Args:
         hidden_layers: hidden units; each followed by ReLU.
         outputs: numbers a pair; 1 for an activation unit, K for the gate unit.
-        output_initializer: of the last layer's kernel.
+        start: what every output is close to at first; default: random, of either sign.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ActivationUnit(tf.keras.layers.Layer):
         outputs: int,
         *,
         name: str,
-        output_initializer: str | tf.keras.initializers.Initializer = "glorot_uniform",
+        start: float | None = None,
     ) -> None:
         super().__init__(name=name)
         first, *rest = hidden_layers
@@ -37,7 +37,8 @@ class ActivationUnit(tf.keras.layers.Layer):
         self.query_layer = tf.keras.layers.Dense(first, use_bias=False, name="query")
         self.product_layer = tf.keras.layers.Dense(first, use_bias=False, name="product")
         self.upper_layers = [tf.keras.layers.Dense(units, activation="relu") for units in rest]
-        self.upper_layers.append(tf.keras.layers.Dense(outputs, kernel_initializer=output_initializer, name="output"))
+        initializers = {} if start is None else _near(start)
+        self.upper_layers.append(tf.keras.layers.Dense(outputs, name="output", **initializers))
 
     def call(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         """Numbers of every pair.
@@ -56,3 +57,10 @@ class ActivationUnit(tf.keras.layers.Layer):
         for layer in self.upper_layers:
             hidden = layer(hidden)
         return hidden
+
+
+def _near(start: float) -> dict[str, tf.keras.initializers.Initializer]:
+    return {
+        "kernel_initializer": tf.keras.initializers.RandomNormal(stddev=0.01),
+        "bias_initializer": tf.keras.initializers.Constant(start),
+    }

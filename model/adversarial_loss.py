@@ -5,33 +5,50 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def adversarial_loss(scores: tf.Tensor, gate: tf.Tensor, real: tf.Tensor, disagreeing: int) -> tf.Tensor:
-    """Mean over real candidates of `-sum (p_top - p_disagreeing)^2`, with `p = sigmoid(s)`.
+def draw_disagreeing(gate: tf.Tensor, disagreeing: int) -> tf.Tensor:
+    """Experts that shall disagree with the top one, drawn at random: int32 `[..., disagreeing]`.
 
-    The pairs are of the expert with the largest weight and of `disagreeing` others, drawn at
-    random. The original takes the scores themselves, which may grow without bound; of
-    probabilities no square is above 1.
+    They are idle ones of a sparse gate, and any but the top one of a dense gate.
 
     Args:
-        scores: of the experts, `[B, N, K]`.
+        gate: `[..., K]`.
+        disagreeing: how many, at most as many as are idle, or below K.
+    """
+    used = tf.cast(gate != 0, tf.float32)
+    # Random priorities, those of experts in use below the others', and the top expert's the lowest.
+    priority = tf.random.uniform(tf.shape(gate)) - used - 2 * _top(gate)
+    return tf.math.top_k(priority, disagreeing).indices
+
+
+def adversarial_loss(scores: tf.Tensor, gate: tf.Tensor, drawn: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Mean over real candidates of `-sum (p_top - p_drawn)^2`, with `p = sigmoid(s)`.
+
+    The pairs are of the expert with the largest weight, whatever its sign, and of those drawn.
+    The original takes the scores themselves, which may grow without bound; of probabilities no
+    square is above 1.
+
+    Args:
+        scores: of the experts, `[B, N, K]`; of those drawn too, where the gate is sparse.
         gate: `[B, K]`, or `[B, N, K]`.
+        drawn: what `draw_disagreeing` gave for the gate.
         real: which candidates are real, `[B, N]`.
-        disagreeing: how many experts, below K.
 
     Returns:
-        A scalar between `-disagreeing` and 0.
+        A scalar between minus the number of those drawn and 0.
 
     Reference: Xiao et al., Adversarial Mixture of Experts with Category Hierarchy Soft
     Constraint, ICDE 2021.
     """
-    experts = gate.shape[-1]
-    weights = tf.abs(gate if gate.shape.rank == 3 else gate[:, tf.newaxis])
-    top = tf.argmax(weights, axis=-1)
-    # Random priorities, the top expert's the lowest: the largest are a draw of the others.
-    priority = tf.random.uniform(tf.shape(weights)) - 2 * tf.one_hot(top, experts)
-    drawn = tf.reduce_sum(tf.one_hot(tf.math.top_k(priority, disagreeing).indices, experts), axis=-2)
+    top, others = _top(gate), tf.reduce_sum(tf.one_hot(drawn, gate.shape[-1]), axis=-2)
+    if gate.shape.rank == 2:
+        top, others = top[:, tf.newaxis], others[:, tf.newaxis]
     probability = tf.sigmoid(scores)
-    difference = tf.reduce_sum(probability * tf.one_hot(top, experts), axis=-1, keepdims=True) - probability
-    squares = tf.reduce_sum(tf.square(difference) * drawn, axis=-1)
+    difference = tf.reduce_sum(probability * top, axis=-1, keepdims=True) - probability
+    squares = tf.reduce_sum(tf.square(difference) * others, axis=-1)
     mask = tf.cast(real, squares.dtype)
     return -tf.math.divide_no_nan(tf.reduce_sum(squares * mask), tf.reduce_sum(mask))
+
+
+def _top(gate: tf.Tensor) -> tf.Tensor:
+    """One where the largest weight is, `[..., K]`."""
+    return tf.one_hot(tf.argmax(tf.abs(gate), axis=-1), gate.shape[-1])

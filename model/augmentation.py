@@ -73,9 +73,9 @@ class Augmentation(tf.keras.layers.Layer):
         return kept * tf.cast((position >= first) & (position < first + length), kept.dtype)
 
     def _run(self, count: tf.Tensor, share: float) -> tuple[tf.Tensor, tf.Tensor]:
-        """A random run of `share` of `count` `[B, 1]` neighbours, at least one: its first place and length."""
-        length = tf.minimum(
-            count, tf.maximum(1, tf.cast(tf.math.ceil(share * tf.cast(count, tf.float32)), count.dtype))
-        )
+        """A random run of `share` of `count` `[B, 1]` neighbours, rounded up: its first place and length."""
+        # A little less, because 0.6 * 25 in float32 is above 15.
+        length = tf.cast(tf.math.ceil(share * tf.cast(count, tf.float32) - 1e-4), count.dtype)
+        length = tf.minimum(count, tf.maximum(length, 1))
         free = tf.cast(count - length + 1, tf.float32)
         return tf.cast(tf.random.uniform(tf.shape(count)) * free, count.dtype), length

@@ -53,7 +53,10 @@ class AWMoE(Ranker):
                     self._contrastive_loss(encoded, gate, positive),
                 )
             if weight := self._options.experts.load_balance:
-                terms["load_balance_loss"] = weight, self.top_k_gate.load_balance(sparse)
+                terms["load_balance_loss"] = (
+                    weight,
+                    self.top_k_gate.load_balance(sparse, self._real(encoded, "candidate")),
+                )
             return terms
 
         return Gate(sparse.weights, losses)

@@ -43,9 +43,15 @@ class CategoryMoE(Ranker):
         of_name = {feature.name: feature for feature in scenario.features.encoded}
         self._category = (of_name[options.category_gate.feature],)
         self._parent = (of_name[options.category_gate.parent],) if options.category_gate.parent else None
-        self.category_gate = CategoryGate(options.experts)
-        self.parent_gate = CategoryGate(options.experts, name="parent_gate") if self._parent else None
-        self.top_k_gate = TopKGate(options.experts, normalize=True)
+        experts = options.experts
+        self.category_gate = CategoryGate(experts.count, noise=bool(experts.noise))
+        self.parent_gate: CategoryGate | None = None
+        if self._parent:
+            self.parent_gate = CategoryGate(experts.count, name="parent_gate")
+            # Its weights are made here, since scoring, which makes all others, has no use for them.
+            (parent,) = self._parent
+            self.parent_gate(tf.zeros([1, self.embedding.tables[str(parent.table)].shape[-1]]))
+        self.top_k_gate = TopKGate(experts, normalize=True)
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         logits, noise = self.category_gate(self.embedding(encoded, self._category, training=training))
@@ -60,7 +66,10 @@ class CategoryMoE(Ranker):
                     self._hierarchy_loss(encoded, sparse.weights, tf.nn.softmax(parent)),
                 )
             if weight := self._options.experts.load_balance:
-                terms["load_balance_loss"] = weight, self.top_k_gate.load_balance(sparse)
+                terms["load_balance_loss"] = (
+                    weight,
+                    self.top_k_gate.load_balance(sparse, self._real(encoded, "candidate")),
+                )
             return terms
 
         return Gate(sparse.weights, losses)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from pipeline import config
-
 
 class CategoryGate(tf.keras.layers.Layer):
     """Gate logits from a category's embedding `x`, and the scale of their noise.
@@ -15,15 +13,16 @@ class CategoryGate(tf.keras.layers.Layer):
     `TopKGate` adds the noise in training, takes the k largest and their softmax.
 
     Args:
-        experts: their number, and whether there is noise.
+        experts: K.
+        noise: whether there is noise.
     """
 
-    def __init__(self, experts: config.Experts, name: str = "category_gate") -> None:
+    def __init__(self, experts: int, *, noise: bool = False, name: str = "category_gate") -> None:
         super().__init__(name=name)
-        self.linear = tf.keras.layers.Dense(experts.count, use_bias=False, name="linear")
+        self.linear = tf.keras.layers.Dense(experts, use_bias=False, name="linear")
         self.noise = None
-        if experts.noise:
-            self.noise = tf.keras.layers.Dense(experts.count, use_bias=False, activation="softplus", name="noise")
+        if noise:
+            self.noise = tf.keras.layers.Dense(experts, use_bias=False, activation="softplus", name="noise")
 
     def call(self, category: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Logits and noise scales `[..., K]` of embeddings `[..., E]`; without noise, None."""

@@ -86,11 +86,18 @@ def evaluate(run: Run, data: PreparedData, part: Part = "test", truth: str | Pat
 
 def _predict(run: Run, data: PreparedData, part: Part, truth: str | Path | None) -> pa.Table:
     candidates = predict(run, data.files(part), data.sessions(part))
-    return candidates if truth is None else _with_truth(candidates, Path(truth))
+    return candidates if truth is None else with_truth(candidates, Path(truth))
 
 
-def _with_truth(candidates: pa.Table, path: Path) -> pa.Table:
-    """Adds `probability` by session and item; the order of rows is kept."""
+def with_truth(candidates: pa.Table, path: Path) -> pa.Table:
+    """Adds `probability` to rows of `predict`, by session and item; the order of rows is kept.
+
+    Args:
+        path: Parquet file, as the truth of `evaluate`.
+
+    Raises:
+        InputError: the file cannot be read, or lacks a candidate.
+    """
     keys = ["session_id", "item_id"]
     try:
         truth = pq.read_table(path, columns=[*keys, "probability"]).cast(_TRUTH)

@@ -15,6 +15,7 @@ class GateNetwork(tf.keras.layers.Layer):
         h'_bj, h'_q = MLP'(b_j), MLP'(q)            eq. 6
         u_j = GU(h'_bj, h'_q)                       eq. 7
         g = sum_j a'(h'_bj, h'_q) u_j               eq. 8, form raw
+        g = softmax(the same sum)                   form softmax
         g = 1/K + (the same sum) / (behaviours)     form scaled, the start behaviour included;
                                                     1/k where `experts.top_k` is k
 
@@ -31,18 +32,19 @@ class GateNetwork(tf.keras.layers.Layer):
         self._options = model.gate
         self._experts = model.experts.count
         self._used = model.experts.top_k or model.experts.count
-        # The scaled form starts near 1/K; the raw one would start near a gate of zeros.
-        initializer = tf.keras.initializers.RandomNormal(stddev=0.01) if self._scaled else "glorot_uniform"
+        # These forms start near 1/K; the raw one would start near a gate of zeros.
+        start = None if model.gate.form == "raw" else 0.0
         layers = model.gate.unit_layers
         self.behavior_mlp = MLP(model.hidden_layers, "behavior_mlp")
         if model.gate.gate_unit or model.gate.activation_unit:
             self.context_mlp = MLP(model.hidden_layers, "context_mlp")
         if model.gate.gate_unit:
-            self.gate_unit = ActivationUnit(layers, self._experts, name="gate_unit", output_initializer=initializer)
+            self.gate_unit = ActivationUnit(layers, self._experts, name="gate_unit", start=start)
         else:
+            initializer = "glorot_uniform" if start is None else tf.keras.initializers.RandomNormal(stddev=0.01)
             self.linear = tf.keras.layers.Dense(self._experts, use_bias=False, kernel_initializer=initializer)
         if model.gate.activation_unit:
-            self.activation_unit = ActivationUnit(layers, 1, name="activation_unit")
+            self.activation_unit = ActivationUnit(layers, 1, name="activation_unit", start=1.0)
 
     def call(self, behaviors: tf.Tensor, mask: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """The gate; arguments as of `contributions` and `reduce`."""
@@ -74,10 +76,8 @@ class GateNetwork(tf.keras.layers.Layer):
         if contributions.shape.rank == 4:
             mask = mask[:, tf.newaxis]
         total = tf.reduce_sum(contributions * mask[..., tf.newaxis], axis=-2)
-        if not self._scaled:
+        if self._options.form == "raw":
             return total
+        if self._options.form == "softmax":
+            return tf.nn.softmax(total, axis=-1)
         return 1 / self._used + total / tf.reduce_sum(mask, axis=-1, keepdims=True)
-
-    @property
-    def _scaled(self) -> bool:
-        return self._options.form == "scaled"

@@ -30,7 +30,8 @@ class InputNetwork(tf.keras.layers.Layer):
         self.user_mlp = MLP(model.hidden_layers, "user_mlp")
         self.activation_unit: ActivationUnit | None = None
         if attention:
-            self.activation_unit = ActivationUnit(model.activation_layers, 1, name="activation_unit")
+            # Begins as the plain sum of behaviours; random weights would begin with random signs (docs/models.md).
+            self.activation_unit = ActivationUnit(model.activation_layers, 1, name="activation_unit", start=1.0)
 
     def call(
         self,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from model.adversarial_loss import adversarial_loss
+from model.adversarial_loss import adversarial_loss, draw_disagreeing
 from model.cross_features import CrossFeatures
 from model.embedding import Embedding
 from model.experts import Experts
@@ -101,17 +101,17 @@ class Ranker(tfrs.Model):
         """
         session, candidates = self._session(encoded, training), self._candidates(encoded, training)
         gate = self._gate(encoded, session, candidates, training)
-        scores = self._expert_scores(encoded, session, candidates, gate.weights, training)
+        experts, drawn = self._options.experts, None
+        if experts.adversarial:
+            drawn = draw_disagreeing(gate.weights, experts.disagreeing)
+        scores = self._expert_scores(encoded, session, candidates, gate.weights, training, idle=drawn)
         logits = self._weigh(gate.weights, scores)
 
         labels, real = encoded["candidate_label"], self._real(encoded, "candidate")
         self.session_auc.update_state(labels, logits, real)
         losses = {"ranking_loss": (1.0, ranking_loss(self._loss, labels, logits, real)), **gate.losses()}
-        if weight := self._options.experts.adversarial:
-            losses["adversarial_loss"] = (
-                weight,
-                adversarial_loss(scores, gate.weights, real, self._options.experts.disagreeing),
-            )
+        if drawn is not None:
+            losses["adversarial_loss"] = experts.adversarial, adversarial_loss(scores, gate.weights, drawn, real)
         total = tf.add_n([weight * value for weight, value in losses.values()])
         if self._options.embedding_l2:
             masks = {group: self._real(encoded, group) for group in ("behavior", "candidate")}
@@ -149,9 +149,15 @@ class Ranker(tfrs.Model):
         return tf.concat([candidates, self.cross_features(encoded, self._real(encoded, "behavior"))], axis=-1)
 
     def _expert_scores(
-        self, encoded: Encoded, session: Session, candidates: tf.Tensor, gate: tf.Tensor, training: bool = False
+        self,
+        encoded: Encoded,
+        session: Session,
+        candidates: tf.Tensor,
+        gate: tf.Tensor,
+        training: bool = False,
+        idle: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Eq. 2 to 5, `[B, N, K]`."""
+        """Eq. 2 to 5, `[B, N, K]`; of a sparse gate also the scores of `idle` experts, where they are given."""
         features = self._features.user_features
         user = self.embedding(encoded, features, training=training) if features else None
         inputs = self.input_network(session.behaviors, session.mask, candidates, session.query, user)
@@ -160,6 +166,8 @@ class Ranker(tfrs.Model):
             return self.experts(inputs)
         # A sparse gate is 0 but for k experts: its largest entries tell which.
         chosen = tf.math.top_k(tf.abs(gate), top_k, sorted=False).indices
+        if idle is not None:
+            chosen = tf.concat([chosen, idle], axis=-1)
         return self.experts(inputs, chosen, training=training)
 
     def _weigh(self, gate: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

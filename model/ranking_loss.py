@@ -23,6 +23,8 @@ def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tenso
         logits: `[B, N]`.
         real: which candidates are real, `[B, N]`.
     """
+    # Padding may hold anything, and NaN or infinity times 0 would be NaN.
+    labels, logits = tf.where(real, labels, 0.0), tf.where(real, logits, 0.0)
     return _LOSSES[name](labels, logits, real)
 
 
@@ -31,7 +33,6 @@ def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tens
 
 
 def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    labels = tf.where(real, labels, 0.0)
     positives = tf.reduce_sum(labels, axis=-1)
     # The lowest finite number, not -inf, whose product with a label of 0 would be NaN.
     log_softmax = tf.nn.log_softmax(tf.where(real, logits, logits.dtype.min), axis=-1)

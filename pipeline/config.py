@@ -110,8 +110,9 @@ class Gate(Section):
     context: Literal["query", "target_item"] = Field(
         "query", description="query: once a session; target_item: a gate a candidate, cannot be exported"
     )
-    form: Literal["scaled", "raw"] = Field(
-        "scaled", description="scaled: eq. 8 divided by the number of behaviours, plus 1/K; raw: eq. 8"
+    form: Literal["scaled", "softmax", "raw"] = Field(
+        "scaled",
+        description="scaled: eq. 8 divided by the number of behaviours, plus 1/K; softmax of eq. 8; raw: eq. 8",
     )
     gate_unit: bool = Field(True, description="eq. 7; false: one linear layer to K (Table VI)")
     activation_unit: bool = Field(True, description="a' of eq. 8; false: every behaviour weighs 1 (Table VI)")
@@ -150,7 +151,7 @@ class Experts(Section):
     noise: float = Field(0.0, ge=0, description="of the sparse gate in training, in deviations (Shazeer et al.: 1)")
     load_balance: float = Field(0.0, ge=0, description="weight of the load-balancing term (Category-MoE's paper: 0.1)")
     adversarial: float = Field(0.0, ge=0, description="weight of the adversarial term (Category-MoE's paper: 0.1)")
-    disagreeing: int = Field(1, ge=1, description="experts drawn for the adversarial term, below count")
+    disagreeing: int = Field(1, ge=1, description="experts drawn for the adversarial term; of a sparse gate, idle ones")
 
     @model_validator(mode="after")
     def _fewer_than_all(self) -> Experts:
@@ -158,8 +159,9 @@ class Experts(Section):
             raise ValueError(f"top_k: must be below count ({self.count}), not {self.top_k}; leave it out for all")
         if self.noise and self.top_k is None:
             raise ValueError("noise: is of a sparse gate; give `top_k` too")
-        if self.adversarial and self.disagreeing >= self.count:
-            raise ValueError(f"disagreeing: must be below count ({self.count}), not {self.disagreeing}")
+        others, rule = (self.count - self.top_k, "count - top_k") if self.top_k else (self.count - 1, "count - 1")
+        if self.adversarial and self.disagreeing > others:
+            raise ValueError(f"disagreeing: must be at most {rule} ({others}), not {self.disagreeing}")
         return self
 
 

@@ -199,7 +199,8 @@ def test_help_answers_within_a_second_for_every_command_with_an_example() -> Non
     started = time.monotonic()
     listed = awmoe("--help").stdout
     assert time.monotonic() - started < 1, "awmoe --help takes more than a second: what does it import?"
-    for command in ("simulate", "preprocess", "validate", "train", "evaluate", "export", "serve", "rank", "demo"):
+    stages = ("simulate", "preprocess", "validate", "train", "evaluate", "export", "serve", "rank", "demo")
+    for command in (*stages, "compare", "ablate", "losses", "sweep"):
         assert command in listed
         assert f"awmoe {command} " in awmoe(command, "--help").stdout, f"{command} --help shows no example"
 

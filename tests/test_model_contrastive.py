@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.contrastive import Contrastive
 from pipeline.config import Contrastive as Options
@@ -53,13 +55,37 @@ def test_negatives_are_drawn_at_random() -> None:
     assert len({loss(gates, positives, list(range(40)), negatives=1) for _ in range(5)}) > 1
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e4, 1e15])
+@settings(max_examples=50)
+@given(
+    users=st.lists(st.integers(0, 4), min_size=1, max_size=24),
+    negatives=st.integers(1, 12),
+)
+def test_negatives_are_never_of_the_same_user(users: list[int], negatives: int) -> None:
+    """Gates of different users share no axis, those of one user are long: one of these would be seen."""
+    gates = 5 * np.eye(5, dtype=np.float32)[users]
+    users_of_rows = np.array(users)
+    others = (users_of_rows[:, None] != users_of_rows).sum(axis=1)
+    # Each negative adds exp(0) to the denominator, and one of the same user would add exp(25).
+    most, drawn_at_most = np.exp(-25.0), np.minimum(others, negatives)
+    value = loss(gates, gates, users, negatives=negatives)
+    assert value <= np.log1p(most * drawn_at_most).mean() + 1e-6
+    zeros = np.zeros_like(gates)  # now each negative adds as much as the positive
+    count = loss(zeros, zeros, users, negatives=negatives)
+    if len(users) <= negatives + 8:  # as many sessions are drawn, so that none of another user is missed
+        assert count == pytest.approx(np.log(1 + drawn_at_most).mean(), rel=1e-5, abs=1e-6)
+    else:
+        assert count <= np.log(1 + drawn_at_most).mean() + 1e-6
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e3, 1e4, 1e15])
 @pytest.mark.parametrize("users", [[1, 2, 3, 4], [1, 1, 1, 1]])
-def test_loss_and_gradient_are_finite_for_extreme_gates(scale: float, users: list[int]) -> None:
-    layer = Contrastive(Options())
+def test_loss_and_gradient_are_finite_for_extreme_gates(scale: float, users: list[int], similarity: Any) -> None:
+    layer = Contrastive(Options(similarity=similarity))
     gates, positives = (tf.constant(scale * x) for x in random_gates(4))
     with tf.GradientTape() as tape:
-        tape.watch(gates)
+        tape.watch((gates, positives))
         value = layer(gates, positives, tf.constant(users, tf.int64))
     assert np.isfinite(value)
-    assert np.isfinite(tf.convert_to_tensor(tape.gradient(value, gates))).all()
+    for gradient in tape.gradient(value, (gates, positives)):
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()

@@ -86,6 +86,19 @@ def tiny_scenario(**sections: dict[str, Any]) -> Scenario:
     return parse_scenario(raw, "tiny scenario")
 
 
+def category_scenario(**model: Any) -> Scenario:
+    """The tiny scenario with four experts, whose query has a category and its parent.
+
+    Args:
+        model: keys laid over the section `model`; those of `experts` over its own.
+    """
+    features = tiny_scenario().features.model_dump(mode="json", exclude_defaults=True)
+    features["tables"] |= {"category": {}, "parent": {"dimension": 3}}
+    features["query"] |= {name: {"kind": "categorical", "table": name} for name in ("category", "parent")}
+    experts = {"count": 4, "layers": [16, 8], **model.pop("experts", {})}
+    return tiny_scenario(features=features, model={**_SCENARIO["model"], "experts": experts, **model})
+
+
 def random_raw_sessions(
     scenario: Scenario, batch: int, behaviors: int, candidates: int, seed: int
 ) -> dict[str, np.ndarray]:
