@@ -88,8 +88,10 @@ def test_a_session_that_is_ranked_brings_its_impressions(tmp_path: Path) -> None
     write_serving_tables(prepared.directory, scenario)
 
     def rank(*arguments: str, candidates: list[Any] | None = None) -> Any:
-        command = ["rank", "--server", server.target, "--data", str(prepared.directory), "--json", *arguments]
-        return CliRunner().invoke(cli, command, json.dumps({"query": {"words": 2}, "candidates": candidates}))
+        command = ["rank", "--server", server.target, "--data", str(prepared.directory), "--json", "--timeout", "60"]
+        return CliRunner().invoke(
+            cli, [*command, *arguments], json.dumps({"query": {"words": 2}, "candidates": candidates})
+        )
 
     def scores(first: int, second: int) -> dict[str, float]:
         given = [{"item_id": "item_1", "position": first}, {"item_id": "item_2", "position": second}]
