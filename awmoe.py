@@ -375,6 +375,8 @@ def rank(
     \b
     A session is {"query": {...}, "user_id": "u1", "user": {...}, "candidates": ["i1", "i2"],
       "behaviors": [{"item_id": "i3", "action": "click", "age_days": 0.5}]}
+    Where the scenario declares features.impression, candidates bring its fields:
+      "candidates": [{"item_id": "i1", "position": 1}, {"item_id": "i2", "position": 2}]
     Example:
       awmoe rank --data data/prepared --test-session 0
     """

@@ -72,6 +72,8 @@ def reference_preprocess(
 def _refuse_unknown_kinds(scenario: Scenario) -> None:
     if scenario.pipeline.source != "search_log" or scenario.pipeline.split.by != "time":
         raise ValueError("the reference reads a search log and splits it by time; use configs/search.yaml")
+    if scenario.features.impression:
+        raise ValueError("the reference reads no impressions; leave out `features.impression`")
     if unknown := [name for name, as_of in scenario.features.as_of.items() if as_of.measure == "age_days"]:
         raise ValueError(f"the reference computes no `age_days`, the measure of {', '.join(unknown)}")
 

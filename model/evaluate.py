@@ -20,6 +20,9 @@ from pipeline.errors import InputError
 from pipeline.prepared_data import Part, PreparedData
 
 _TRUTH = pa.schema({"session_id": pa.string(), "item_id": pa.string(), "probability": pa.float64()})
+#: The column of each ranking's scores; `model` and `oracle` are probabilities.
+_RANKINGS = {"model": "score", "popularity": "popularity", "displayed": "displayed", "oracle": "probability"}
+_PROBABILITIES = ("model", "oracle")
 _COLUMNS = ("sessions", *SESSION_METRICS, "pooled_auc", "log_loss")
 
 
@@ -28,7 +31,7 @@ class Evaluation:
     """Metrics by part of the data, ranking and name.
 
     Parts are `full`, the scenario's slices, and `new_items`; rankings are `model`,
-    `popularity` and `oracle`. Names: `sessions`, how many count (they have both classes);
+    `popularity`, `displayed` and `oracle`. Names: `sessions`, how many count (they have both classes);
     session metrics, means over those; `pooled_auc` and `log_loss` over all candidates, for
     rankings that are probabilities. None where a metric is not defined. The model's log loss
     is that of a model trained on sampled negatives: it expects more purchases than the full
@@ -117,13 +120,13 @@ def _rankings(candidates: pa.Table) -> dict[str, dict[str, float | None]]:
     sessions = candidates["session_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     labels = candidates["label"].to_numpy()
     rankings = {}
-    for ranking, column in {"model": "score", "popularity": "popularity", "oracle": "probability"}.items():
+    for ranking, column in _RANKINGS.items():
         if column in candidates.column_names:
             scores = candidates[column].to_numpy().astype(np.float64)
             # An unknown number, such as the age of an item without events, ranks last.
             scores = np.where(np.isnan(scores), -np.inf, scores)
             rankings[ranking] = _session_means(sessions, labels, scores)
-            if ranking != "popularity":
+            if ranking in _PROBABILITIES:
                 rankings[ranking] |= _pooled(labels, scores)
     return rankings
 

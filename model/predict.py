@@ -26,7 +26,8 @@ def predict(run: Run, files: Sequence[str], sessions: int | None = None) -> pa.T
     Returns:
         One row a candidate: `session_id`, `user_id`, `item_id`, `label` (0 or 1), `score`
         (probability, float64), `behavior_count`, `popularity` (raw, where
-        `evaluation.popularity` is set), and for each slice `slice_<name>`, whether its
+        `evaluation.popularity` is set), `displayed` (minus the raw number, where
+        `evaluation.displayed` is set: the lowest ranks first), and for each slice `slice_<name>`, whether its
         session belongs to it.
 
     Raises:
@@ -58,6 +59,8 @@ def _candidate_rows(run: Run, raw: dict[str, np.ndarray], logits: np.ndarray) ->
     }
     if evaluation.popularity:
         columns["popularity"] = pa.array(raw[f"candidate_{evaluation.popularity}"][real])
+    if evaluation.displayed:
+        columns["displayed"] = pa.array(-raw[f"candidate_{evaluation.displayed}"][real])
     for part in evaluation.slices:
         columns[f"slice_{part.name}"] = pa.array(np.repeat(in_slice(part, raw), counts))
     return pa.table(columns)

@@ -133,4 +133,5 @@ def _sortable(column: pa.Array) -> pa.Array:
     """Arrow sorts no lists; as texts they have an order too."""
     if not pa.types.is_list(column.type):
         return column
-    return pc.binary_join(column.cast(pa.list_(pa.string())), ",")
+    # A zero byte, as no text has: `a,b` and `c` are not `a` and `b,c`.
+    return pc.binary_join(column.cast(pa.list_(pa.string())), "\0")

@@ -244,6 +244,9 @@ class Evaluation(Section):
     """What `awmoe evaluate` reports beside the full test set."""
 
     popularity: str | None = Field(None, description="as-of feature of candidates that ranks by popularity")
+    displayed: str | None = Field(
+        None, description="numeric impression feature that ranks as it was shown, lowest first"
+    )
     slices: tuple[Slice, ...] = ()
 
 
@@ -329,6 +332,13 @@ class Scenario(Section):
             raise ValueError(
                 f"evaluation.popularity: `{popularity}` is none of the candidates' as-of features: "
                 f"{', '.join(candidates) or '(none)'}"
+            )
+        displayed = self.evaluation.displayed
+        shown = [f.field for f in self.features.impression_features if isinstance(f.declaration, Numeric)]
+        if displayed is not None and displayed not in shown:
+            raise ValueError(
+                f"evaluation.displayed: `{displayed}` is none of the numeric features of `impression`: "
+                f"{', '.join(shown) or '(none)'}"
             )
         names = [part.name for part in self.evaluation.slices]
         if repeated := sorted({name for name in names if names.count(name) > 1}):

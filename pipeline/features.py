@@ -36,11 +36,16 @@ USER_ENTITY = "user"
 #: Columns of the raw tables that hold ids, hence text.
 RAW_IDS: dict[str, tuple[str, ...]] = {
     "item": ("item_id", "title"),
+    "impression": ("item_id",),
     "query": ("session_id", "user_id"),
     "user": ("user_id",),
 }
 #: Columns of raw sessions that are neither text nor a number.
 RAW_LISTS = ("time", "candidates", "clicked", "purchased", "new_item")
+#: What a candidate of a raw session has beside its impression's columns: which item it is and what became of it.
+RAW_CANDIDATE = ("item_id", "clicked", "purchased")
+#: Begins the names of raw sessions' columns that hold what impressions have, one list a column.
+IMPRESSION_PREFIX = "candidates."
 
 
 class Section(BaseModel):
@@ -163,7 +168,7 @@ class Feature:
         group: behavior, candidate, query or user.
         field: the feature's name in the declaration.
         column: the raw table's column that holds it.
-        statistic: key of its statistics; behaviours and candidates share an item's.
+        statistic: key of its statistics; behaviours and candidates share an item's, an impression has its own.
         declaration: how it is encoded.
         as_of: how the pipeline computes it, where it does.
     """
@@ -195,6 +200,9 @@ class Features(Section):
 
     tables: dict[Name, Table] = Field(default_factory=dict)
     item: dict[Name, Declaration] = Field(description="of a candidate and of every behaviour's item")
+    impression: dict[Name, Declaration] = Field(
+        default_factory=dict, description="of a candidate as its session shows it: position, displayed price"
+    )
     behavior: dict[Name, Declaration] = Field(default_factory=dict)
     query: dict[Name, Declaration] = Field(default_factory=dict)
     user: dict[Name, Declaration] = Field(default_factory=dict)
@@ -215,12 +223,17 @@ class Features(Section):
             raise ValueError("behavior.age_days: must be numeric")
         if isinstance(self.behavior.get("action"), MultiCategorical | Numeric):
             raise ValueError("behavior.action: must be categorical")
+        for name in self.impression:
+            if name in self.item:
+                raise ValueError(f"impression.{name}: that name is an item's; choose another and say `column: {name}`")
         for name, as_of in self.as_of.items():
             if as_of.entity != USER_ENTITY and not isinstance(self.item.get(as_of.entity), Categorical):
                 allowed = [USER_ENTITY, *(f for f, d in self.item.items() if isinstance(d, Categorical))]
                 raise ValueError(f"as_of.{name}.entity: `{as_of.entity}` is none of {', '.join(allowed)}")
-            if name in self.item or name in self.user or name == "user_id":
-                raise ValueError(f"as_of.{name}: that name is taken by an item's or a user's; choose another")
+            if name in self.item or name in self.impression or name in self.user or name == "user_id":
+                raise ValueError(
+                    f"as_of.{name}: that name is taken by an item's, an impression's or a user's; choose another"
+                )
         for name, cross in self.cross.items():
             wanted = Numeric if cross.kind == "ratio" else Categorical
             if not isinstance(self.item.get(cross.field), wanted):
@@ -240,7 +253,8 @@ class Features(Section):
             )
         declared = {f.table for f in self.encoded if not isinstance(f.declaration, Numeric)}
         for group, features in (
-            ("item", self.candidate_features),
+            ("item", self.item_features),
+            ("impression", self.impression_features),
             ("query", self.query_features),
             ("user", self.user_features),
         ):
@@ -249,9 +263,15 @@ class Features(Section):
                 number = isinstance(f.declaration, Numeric)
                 if f.as_of is None and kinds.setdefault(f.column, number) != number:
                     raise ValueError(f"{group}.{f.field}: column `{f.column}` is text, and here a number")
-                if f.as_of is None and f.column in RAW_LISTS and group == "query":
+                own = f.column in RAW_LISTS or f.column.startswith(IMPRESSION_PREFIX)
+                if own and group == "query":
                     raise ValueError(
                         f"query.{f.field}: column `{f.column}` is the session's own, no feature of its query"
+                    )
+                if f.column in RAW_CANDIDATE and group == "impression":
+                    raise ValueError(
+                        f"impression.{f.field}: column `{f.column}` says which item it is or what became of it, "
+                        "no feature of how it was shown"
                     )
         unknown = sorted(str(t) for t in declared - set(self.tables))
         if unknown:
@@ -301,9 +321,19 @@ class Features(Section):
         return self._group("behavior", self.item, "item") + self._group("behavior", self.behavior, "behavior")
 
     @cached_property
+    def item_features(self) -> tuple[Feature, ...]:
+        """Of each candidate, `[B, N]`: its item's fields, the same in every session."""
+        return self._group("candidate", self.item, "item")
+
+    @cached_property
+    def impression_features(self) -> tuple[Feature, ...]:
+        """Of each candidate, `[B, N]`: how this session shows it."""
+        return self._group("candidate", self.impression, "impression")
+
+    @cached_property
     def candidate_features(self) -> tuple[Feature, ...]:
-        """Of each candidate, `[B, N]`: the item's fields, then its as-of numbers."""
-        return self._group("candidate", self.item, "item") + self._as_of("candidate")
+        """Of each candidate, `[B, N]`: the item's fields, the impression's, then as-of numbers."""
+        return self.item_features + self.impression_features + self._as_of("candidate")
 
     @cached_property
     def query_features(self) -> tuple[Feature, ...]:

@@ -6,7 +6,8 @@
 | users | user_id, and the columns that `features.user` reads |
 | events | user_id, item_id, action (`click` or `purchase`), time |
 | sessions | session_id, user_id, time, the columns that `features.query` reads, |
-|  | candidates, clicked, purchased (lists of one length), new_item |
+|  | candidates, clicked, purchased (lists of one length), new_item, and |
+|  | `candidates.<column>`, such a list, of each column that `features.impression` reads |
 
 Ids and categorical columns are strings (missing: empty), numbers float32 (missing:
 NaN), `time` is int64, seconds since 1970 UTC. `new_item` marks a session whose bought
@@ -21,13 +22,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline.features import Feature, Features, Numeric
+from pipeline.features import IMPRESSION_PREFIX, Feature, Features, Numeric
 
 
 def items_schema(features: Features) -> pa.Schema:
     """Schema of a batch of items."""
-    declared = [f for f in features.candidate_features if f.as_of is None]
-    return _schema([("item_id", pa.string()), ("title", pa.string())], declared)
+    return _schema([("item_id", pa.string()), ("title", pa.string())], features.item_features)
 
 
 def users_schema(features: Features) -> pa.Schema:
@@ -51,14 +51,27 @@ def sessions_schema(features: Features) -> pa.Schema:
         ("purchased", pa.list_(pa.bool_())),
         ("new_item", pa.bool_()),
     ]
+    lists += [(impression_column(feature.column), pa.list_(_type(feature))) for feature in features.impression_features]
     return _schema(fixed + lists, features.query_features)
+
+
+def impression_column(field: str) -> str:
+    """The column of raw sessions that holds a field of the impressions: a list with one value a candidate.
+
+    It is named by the field's path in a search log, so that a query's column may have the field's own name.
+    """
+    return f"{IMPRESSION_PREFIX}{field}"
 
 
 def _schema(fixed: list[tuple[str, pa.DataType]], declared: list[Feature] | tuple[Feature, ...]) -> pa.Schema:
     columns = dict(fixed)
     for feature in declared:
-        columns.setdefault(feature.column, pa.float32() if isinstance(feature.declaration, Numeric) else pa.string())
+        columns.setdefault(feature.column, _type(feature))
     return pa.schema(list(columns.items()))
+
+
+def _type(feature: Feature) -> pa.DataType:
+    return pa.float32() if isinstance(feature.declaration, Numeric) else pa.string()
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,12 @@ def build_records(
         "behavior_action": _like(behaviors, pa.array(ACTIONS).take(sessions.column("behavior_action").flatten())),
         "behavior_age_days": sessions.column("behavior_age_days"),
     }
+    for feature in features.item_features:
+        columns[feature.name] = _like(candidates, items.column(feature.column).take(candidate_rows))
+    for feature in features.impression_features:
+        columns[feature.name] = sessions.column(feature.name)
     for feature in features.candidate_features:
-        if feature.as_of is None:
-            columns[feature.name] = _like(candidates, items.column(feature.column).take(candidate_rows))
-        else:
+        if feature.as_of is not None:
             columns[feature.name] = _like(candidates, pa.array(numbers[feature.field], pa.float32()))
     for feature in features.behavior_features:
         if feature.field in features.item:

@@ -15,9 +15,8 @@ from pipeline.item_index import ItemIndex
 def items_table(features: Features, items: ItemIndex) -> pa.Table:
     """All items: item_id, title, and each declared field under its own name."""
     columns = {name: items.column(name) for name in ("item_id", "title")}
-    for feature in features.candidate_features:
-        if feature.as_of is None:
-            columns[feature.field] = items.column(feature.column)
+    for feature in features.item_features:
+        columns[feature.field] = items.column(feature.column)
     return pa.table(columns)
 
 

@@ -20,7 +20,7 @@ from pipeline.days import NO_DAY, SECONDS_OF_A_DAY
 from pipeline.features import USER_ENTITY, Features, Numeric
 from pipeline.prepared_data import PARTS
 from pipeline.ranges import offsets_of
-from pipeline.raw_tables import sessions_schema
+from pipeline.raw_tables import impression_column, sessions_schema
 from pipeline.sampling import DROPPED, assign_parts, hash_texts, mix_hashes, sample_negatives
 from pipeline.user_history import PURCHASE, UserHistory
 
@@ -48,8 +48,8 @@ class JoinedShard:
 
     Attributes:
         sessions: sorted by part, day, user, time and id, with columns session_id, user_id, time, part
-            (position in `PARTS`), day (since 1970, or `NO_DAY`), candidates and label (lists),
-            behavior_item, behavior_action and behavior_age_days (lists, newest first), and the
+            (position in `PARTS`), day (since 1970, or `NO_DAY`), candidates, label and the impressions'
+            features (lists), behavior_item, behavior_action and behavior_age_days (lists, newest first), and the
             query's and user's features.
         rejected: sessions whose user lacks a number that must not be missing: session_id, user_id, time.
         pairs: co-purchases, see `pair_purchases`.
@@ -109,6 +109,10 @@ def join_sessions(
     counts["kept/users"] = users.num_rows - duplicates
     rejected = sessions.filter(pa.array(~complete)).select(["session_id", "user_id", "time"])
     candidates = _choose_candidates(scenario, sessions, part, item_hashes, complete, counts)
+    impressions = {
+        feature.name: sessions.column(impression_column(feature.column)).flatten().take(pa.array(candidates.place))
+        for feature in features.impression_features
+    }
     kept = np.flatnonzero(np.diff(candidates.offsets) > 0)
     counts["kept/sessions"] = len(kept)
     sessions, session_user, part, day = sessions.take(pa.array(kept)), session_user[kept], part[kept], day[kept]
@@ -125,6 +129,10 @@ def join_sessions(
         "day": pa.array(day, pa.int32()),
         "candidates": _lists(offsets, candidates.item, pa.int32()),
         "label": _lists(offsets, candidates.label, pa.float32()),
+        **{
+            name: pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+            for name, values in impressions.items()
+        },
         "behavior_item": _lists(lists.offsets, lists.item, pa.int32()),
         "behavior_action": _lists(lists.offsets, lists.action, pa.int8()),
         "behavior_age_days": _lists(lists.offsets, age / SECONDS_OF_A_DAY, pa.float32()),
@@ -160,9 +168,13 @@ def join_sessions(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Chosen candidates of S sessions, flat: session s has `[offsets[s], offsets[s + 1])`."""
+    """Chosen candidates of S sessions, flat: session s has `[offsets[s], offsets[s + 1])`.
+
+    `place` is where each was among all that the sessions showed.
+    """
 
     offsets: np.ndarray
+    place: np.ndarray
     item: np.ndarray
     label: np.ndarray
 
@@ -227,12 +239,13 @@ def _choose_candidates(
     item = lists.flatten().to_numpy(zero_copy_only=False)
     positive = sessions.column(settings.label).flatten().to_numpy(zero_copy_only=False)
 
-    # np.unique gives the first place of each (session, item); bought in one place is bought.
+    # np.unique gives the first place of each (session, item), whose impression is taken: a choice that does not
+    # look at the label. Bought in one place is bought.
     _, first, group = np.unique(session * np.int64(len(item_hashes)) + item, return_index=True, return_inverse=True)
     positive = np.bincount(group[positive], minlength=len(first))[group] > 0
     counts["dropped/candidates/duplicate"] = len(item) - len(first)
-    first = np.sort(first)
-    session, item, positive = session[first], item[first], positive[first]
+    place = np.sort(first)
+    session, item, positive = session[place], item[place], positive[place]
 
     hashes = item_hashes[item]
     session_hash = hash_texts(sessions.column("session_id"), settings.seed)[session]
@@ -247,7 +260,9 @@ def _choose_candidates(
 
     order = np.lexsort((item, mix_hashes(hashes, "order", session_hash), session))
     order = order[keep[order]]
-    return _Candidates(offsets_of(session[order], len(lengths)), item[order], positive[order].astype(np.float32))
+    return _Candidates(
+        offsets_of(session[order], len(lengths)), place[order], item[order], positive[order].astype(np.float32)
+    )
 
 
 def _lists(offsets: np.ndarray, values: np.ndarray, type: pa.DataType) -> pa.ListArray:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from pipeline.config import Behaviors, Scenario
-from pipeline.features import BEHAVIOR_FIELDS, USER_ENTITY, AsOf, Features
+from pipeline.features import BEHAVIOR_FIELDS, USER_ENTITY, AsOf, Features, Numeric
 from pipeline.user_history import ACTIONS
 from serving.errors import RequestError
 from serving.keyed_table import KeyedTable, read_columns
@@ -88,8 +88,9 @@ class Catalog:
         first, at most `max_behaviors`.
 
         Args:
-            request: `candidates`, a list of item ids, and optionally `behaviors` (`item_id`,
-                `action`, `age_days` each), `query` and `user` (fields as declared) and
+            request: `candidates`, a list of item ids, or of mappings with `item_id` and the fields
+                that `features.impression` declares, which only the session knows; and optionally
+                `behaviors` (`item_id`, `action`, `age_days` each), `query` and `user` (fields as declared) and
                 `user_id`, which only serves to look up the user's as-of numbers. A user or item
                 without events counts 0 and has no age. Where the scenario does not declare
                 `action`, one that is missing is a purchase.
@@ -98,12 +99,13 @@ class Catalog:
             The session, and the candidates in the order given.
 
         Raises:
-            RequestError: an unknown item, key or action, an impossible age, or a key of the wrong type.
+            RequestError: an unknown item, key or action, an impression's number that is missing, an
+                impossible age, or a key of the wrong type.
         """
         _check_request(request)
         behaviors = self._behaviors(request.get("behaviors", []))
-        ids = request["candidates"]
-        candidates = [self.item(item_id) for item_id in ids]
+        candidates = [self._candidate(index, given) for index, given in enumerate(request["candidates"])]
+        ids = [candidate["item_id"] for candidate in candidates]
         together = self._bought_with([behavior["item_id"] for behavior in behaviors], ids)
         for name, as_of in self.features.as_of.items():
             for index, candidate in enumerate(candidates):
@@ -132,6 +134,21 @@ class Catalog:
     def title(self, item_id: str) -> str:
         """An item's title, or its id where it has none."""
         return self._items.get(item_id, "title") or item_id
+
+    def _candidate(self, index: int, given: Any) -> dict[str, Any]:
+        """The item's fields, and those of its impression as given."""
+        shown = given if isinstance(given, Mapping) else {"item_id": given}
+        if unknown := sorted(set(shown) - {"item_id", *self.features.impression}):
+            allowed = ", ".join(("item_id", *self.features.impression))
+            raise RequestError(f"candidate {index}: unknown key `{unknown[0]}`; allowed are {allowed}")
+        item = self.item(shown.get("item_id"))
+        for field, declaration in self.features.impression.items():
+            if isinstance(declaration, Numeric) and not declaration.optional and shown.get(field) is None:
+                form = ", ".join(f'"{key}": ...' for key in ("item_id", *self.features.impression))
+                raise RequestError(
+                    f"candidate {index}: lacks `{field}`, which only the session knows; give {{{form}}} for each"
+                )
+        return item | {field: shown.get(field) for field in self.features.impression}
 
     def _behaviors(self, requested: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Those that the pipeline would keep, in its order (see `UserHistory`), with their items' fields."""
@@ -190,7 +207,7 @@ def _check_request(request: Mapping[str, Any]) -> None:
     if unknown := sorted(set(request) - set(_REQUEST_KEYS)):
         raise RequestError(f"unknown key `{unknown[0]}`; a session request has {', '.join(_REQUEST_KEYS)}")
     if not isinstance(request.get("candidates"), list) or not request["candidates"]:
-        raise RequestError("`candidates` must be a list of item ids, at least one")
+        raise RequestError("`candidates` must be a list of item ids or of mappings, at least one")
     behaviors = request.get("behaviors", [])
     if not isinstance(behaviors, list) or not all(isinstance(behavior, Mapping) for behavior in behaviors):
         raise RequestError("`behaviors` must be a list of mappings with item_id, action and age_days")

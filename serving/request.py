@@ -70,7 +70,7 @@ def score_request(
     Args:
         features: the scenario's declaration.
         session: the session that `gate` was computed for.
-        candidates: N mappings of field to value: item fields and as-of numbers.
+        candidates: N mappings of field to value: item fields, impression fields and as-of numbers.
         gate: the session's gate, [K].
         model: the served model's name.
         version: the version that computed the gate; None: the newest.

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from random_run import random_run
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -21,6 +22,7 @@ from model.run_directory import load_run
 from model.train import train
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from serving.recorded_session import recorded_sessions
 from tiny_data import tiny_scenario, write_tiny_data
 
 SCENARIO = tiny_scenario(training={"batch_size": 16, "epochs": 4, "shuffle_buffer": 200})
@@ -155,6 +157,27 @@ def test_evaluation_of_the_model_popularity_and_an_oracle(
     text = console.export_text()
     assert f"{full['model']['auc']:.4f}" in text
     assert "new_items" in text
+
+
+def test_the_displayed_order_is_a_ranking_lowest_first(tmp_path: Path) -> None:
+    scenario = tiny_scenario(
+        features={"impression": {"position": {"kind": "numeric", "optional": True}}},
+        evaluation={"displayed": "position"},
+    )
+    run = random_run(scenario, tmp_path / "assets")
+    shown = write_tiny_data(tmp_path / "data", scenario, sessions=64)
+    rows = predict(run, shown.files("test")).to_pandas()
+    found = {session: of_session["displayed"].tolist() for session, of_session in rows.groupby("session_id")}
+    aucs = []
+    for session in recorded_sessions(shown, scenario.features):
+        positions = np.array([candidate["position"] for candidate in session.candidates], np.float32)
+        np.testing.assert_array_equal(found[session.session_id], -positions)
+        if len(set(session.labels)) == 2:  # one that is missing ranks last
+            aucs.append(roc_auc_score(session.labels, -np.nan_to_num(positions, nan=1000)))
+    displayed = evaluate(run, shown).metrics["full"]["displayed"]
+    assert displayed["sessions"] == len(aucs) > 0
+    assert displayed["auc"] == pytest.approx(np.mean(aucs))
+    assert "log_loss" not in displayed
 
 
 def test_a_truth_of_another_log_is_refused(

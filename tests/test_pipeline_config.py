@@ -59,6 +59,25 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
         ("features.item.action={kind: categorical, table: action}", r"`action`: a behavior has a `behavior_action`"),
         ("features.as_of.label={entity: item_id, measure: count}", r"`label`: a candidate has a `candidate_label`"),
         ("features.query.x={kind: numeric, column: time}", r"query.x: column `time` is the session's own"),
+        (
+            "features.query.x={kind: numeric, column: candidates.price}",
+            r"query.x: column `candidates.price` is the sess",
+        ),
+        ("features.impression.price={kind: numeric}", r"impression.price: that name is an item's; .* `column: price`"),
+        (
+            "features.impression.activity={kind: numeric}",
+            r"as_of.activity: that name is taken by an item's, an impression's or a user's",
+        ),
+        ("features.impression.label={kind: numeric}", r"`label`: a candidate has a `candidate_label` of its own"),
+        ("features.impression.x={kind: numeric, column: clicked}", r"impression.x: column `clicked` says which item"),
+        ("features.impression.x={kind: numeric, column: item_id}", r"impression.x: column `item_id` is text, and here"),
+        ("features.impression.x={kind: categorical, table: xs}", r"tables: `xs` is used by a feature and not declared"),
+        ("features.impression.x={kind: numeric, bucket: 3}", r"unknown key `features.impression.x.bucket`; .*buckets"),
+        (
+            "features.impression={a: {kind: numeric, column: c}, b: {kind: categorical, table: brand, column: c}}",
+            r"impression.b: column `c` is text, and here a number",
+        ),
+        ("evaluation.displayed=price", r"evaluation.displayed: `price` is none of .* `impression`: \(none\)"),
         ("features.item.x={kind: numeric, column: brand}", r"item.x: column `brand` is text, and here a number"),
         ("features.item.a/b={kind: numeric}", r"`features.item.a/b.*match pattern"),
     ],
@@ -101,6 +120,17 @@ def test_behaviours_and_candidates_share_tables_and_statistics_by_declaration() 
     for field in features.item:
         assert behavior[field].table == candidate[field].table
         assert behavior[field].statistic == candidate[field].statistic
+
+
+def test_an_impression_is_a_candidates_and_not_its_items() -> None:
+    features = load_scenario(SEARCH, ["features.impression.position={kind: numeric}"]).features
+    (position,) = features.impression_features
+    assert (position.name, position.spec.axis, position.statistic) == ("candidate_position", "N", "impression_position")
+    fields = [feature.field for feature in features.candidate_features]
+    assert fields[: len(features.item) + 1] == [*features.item, "position"]
+    assert "position" not in {feature.field for feature in features.behavior_features}
+    assert position.spec in features.score_inputs
+    assert position.spec not in features.gate_inputs
 
 
 def test_the_gate_sees_behaviours_and_query_and_nothing_else() -> None:

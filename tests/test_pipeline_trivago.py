@@ -33,10 +33,13 @@ CONFIG = ROOT / "configs" / "trivago.yaml"
 TRIVAGO = load_scenario(CONFIG)
 
 
+ROME = "Rome, Italy"
+
+
 def act(user: str, time: int, action: str, reference: str, **more: Any) -> dict[str, Any]:
     row = {
         "user_id": user, "session_id": f"{user}-s", "timestamp": time, "step": time - 100, "action_type": action,
-        "reference": reference, "platform": "DE", "device": "mobile", "city": "Rome, Italy", "current_filters": None,
+        "reference": reference, "platform": "DE", "device": "mobile", "city": ROME, "current_filters": None,
         "impressions": None, "prices": None,
     }  # fmt: skip
     return row | more
@@ -82,11 +85,12 @@ def test_a_small_log_gives_exactly_these_tables(tmp_path: Path) -> None:
         {
             "session_id": name, "user_id": name[0], "time": time, "candidates": shown, "clicked": clicked,
             "purchased": [False] * len(shown), "new_item": False, "city": city, "current_filters": filters,
+            "candidates.position": [1, 2, 3][: len(shown)], "candidates.price": prices, "candidates.price_rank": ranks,
         }
-        for name, time, shown, clicked, city, filters in [
-            ("u-s-3", 103, ["3", "1", "2"], [False, True, False], "Rome, Italy", "Hotel|4 Star"),
-            ("u-s-5", 105, ["2", "4"], [True, False], "Rome, Italy", ""),
-            ("v-s-6", 106, ["5"], [False], "Wien", ""),
+        for name, time, shown, clicked, city, filters, prices, ranks in [
+            ("u-s-3", 103, ["3", "1", "2"], [False, True, False], ROME, "Hotel|4 Star", [30, 10, 20], [3, 1, 2]),
+            ("u-s-5", 105, ["2", "4"], [True, False], ROME, "", [99, 40], [2, 1]),
+            ("v-s-6", 106, ["5"], [False], "Wien", "", [50], [1]),
         ]
     ]  # fmt: skip
     items = rows_of(elements["items"], items_schema(features))
@@ -221,6 +225,20 @@ def test_each_row_of_the_log_is_kept_dropped_or_rejected(rows: list[dict[str, An
         assert len(session["candidates"]) == len(session["clicked"]) == len(session["purchased"]) > 0
 
 
+@given(prices=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), max_size=6))
+def test_positions_and_price_ranks_are_those_of_a_loop(prices: list[list[int]]) -> None:
+    shown = [act("u", 101, "clickout item", "1", prices="|".join(map(str, of_list))) for of_list in prices]
+    rows = [row | {"impressions": "|".join("1" * len(of_list))} for row, of_list in zip(shown, prices, strict=True)]
+    schema = pa.schema([(name, pa.int64() if name == "timestamp" else pa.string()) for name in LOG_FIELDS.names])
+    clickouts = pa.RecordBatch.from_pylist([row | {"step": "1"} for row in rows], schema)
+    sessions, _ = trivago._sessions(clickouts)
+    sessions.validate(full=True)
+    for found, of_list in zip(sessions.to_pylist(), prices, strict=True):
+        assert found["candidates.position"] == [place + 1 for place in range(len(of_list))]
+        assert found["candidates.price"] == of_list
+        assert found["candidates.price_rank"] == [1 + sum(other < price for other in of_list) for price in of_list]
+
+
 def test_a_column_that_can_never_fit_and_a_missing_file_are_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"timestamp": [1.5], "user_id": ["u"]}), tmp_path / "events.parquet")
     with pytest.raises(InputError, match=r"events.parquet: column `timestamp` is double, not integer seconds"):
@@ -240,6 +258,10 @@ def test_a_column_that_can_never_fit_and_a_missing_file_are_one_line(tmp_path: P
         (
             "features.query.device={kind: categorical, table: device}",
             r"`query`: city \(string\), current_filters \(string\)$",
+        ),
+        (
+            "features.impression.rank={kind: numeric}",
+            r"`rank` as float32; .* `impression`: position \(float\), price \(float\), price_rank \(float\)$",
         ),
         ("features.item.price.optional=false", r"`price` is missing in some rows of this source; add `optional: true`"),
     ],
@@ -261,6 +283,11 @@ def test_the_real_slice_is_what_pandas_finds_in_it(tmp_path: Path) -> None:
     sessions = pa.Table.from_batches(elements["sessions"]).to_pandas()
     sessions = sessions.set_index("session_id").loc[clickouts["session_id"] + "-" + clickouts["step"].astype(str)]
     assert ["|".join(shown) for shown in sessions["candidates"]] == clickouts["impressions"].tolist()
+    assert ["|".join(f"{p:.0f}" for p in of_list) for of_list in sessions["candidates.price"]] == (
+        clickouts["prices"].tolist()
+    )
+    prices, ranks = (sessions[f"candidates.{name}"].explode().astype(float) for name in ("price", "price_rank"))
+    assert (prices.groupby(level=0).rank(method="min") == ranks).all()
     rank = [1 + int(clicked.argmax()) if clicked.any() else np.inf for clicked in sessions["clicked"]]
     # the displayed order of the raw lists, which records do not keep
     assert np.mean(1 / np.array(rank)) == pytest.approx(0.450, abs=5e-4)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from pipeline.config import parse_scenario
 from pipeline.errors import InputError
@@ -69,7 +70,7 @@ REQUEST: dict[str, Any] = {
 
 
 def write_tables(directory: Path, **changed: dict[str, list[Any]]) -> Path:
-    (directory / "serving").mkdir()
+    (directory / "serving").mkdir(parents=True)
     for name, columns in {**TABLES, **changed}.items():
         pq.write_table(pa.table(columns), directory / "serving" / f"{name}.parquet")
     return directory
@@ -102,6 +103,55 @@ def test_items_and_their_numbers_are_filled_in(catalog: Catalog) -> None:
     assert (i3["brand"], i3["price"], i3["purchases"], i3["brand_purchases"]) == (None, None, 0, 0)
     assert math.isnan(i3["age"])
     assert i3["bought_with"] == 0
+
+
+def with_impression(tmp_path: Path, **impression: Any) -> Catalog:
+    raw = {**RAW, "features": {**RAW["features"], "impression": impression}}
+    return Catalog.open(write_tables(tmp_path) / "serving", parse_scenario(raw, "shop"))
+
+
+def test_an_impression_comes_with_the_session(tmp_path: Path) -> None:
+    optional = {"kind": "numeric", "optional": True}
+    catalog = with_impression(tmp_path, position={"kind": "numeric"}, shown_price=optional)
+    shown = [{"item_id": "i2", "position": 1, "shown_price": 19.5}, {"item_id": "i4", "position": 2}]
+    session, (i2, i4) = catalog.complete({**REQUEST, "candidates": shown})
+    assert i2 == {
+        "item_id": "i2", "brand": "acme", "price": 20.5, "position": 1, "shown_price": 19.5,
+        "purchases": 2, "age": 4.0, "brand_purchases": 9, "bought_with": 4,
+    }  # fmt: skip
+    assert i4["price"] == 5.0
+    request = score_request(catalog.features, session, [i2, i4], np.zeros(4, np.float32))
+    assert tf.make_ndarray(request.inputs["candidate_position"]).tolist() == [[1, 2]]
+    np.testing.assert_array_equal(tf.make_ndarray(request.inputs["candidate_shown_price"]), [[19.5, np.nan]])
+
+
+def test_ids_do_where_nothing_of_an_impression_is_required(tmp_path: Path, catalog: Catalog) -> None:
+    optional = with_impression(tmp_path / "optional", shown_price={"kind": "numeric", "optional": True})
+    _, (candidate, _) = optional.complete({**REQUEST, "candidates": ["i1", {"item_id": "i2", "shown_price": 3}]})
+    assert candidate["shown_price"] is None
+    as_mapping = catalog.complete({**REQUEST, "candidates": [{"item_id": i} for i in REQUEST["candidates"]]})
+    assert repr(as_mapping) == repr(catalog.complete(REQUEST))  # NaN equals NaN
+
+
+@pytest.mark.parametrize(
+    ("candidate", "message"),
+    [
+        (
+            "i2",
+            r"candidate 1: lacks `position`, which only the session knows; give {\"item_id\": ..., \"position\": ...}",
+        ),
+        ({"item_id": "i2", "position": None}, r"candidate 1: lacks `position`"),
+        ({"item_id": "i2", "postion": 2}, r"candidate 1: unknown key `postion`; allowed are item_id, position$"),
+        ({"item_id": "i2", "price": 2}, r"candidate 1: unknown key `price`; allowed are item_id, position$"),
+        ({"position": 2}, r"unknown item None"),
+        ({"item_id": "i9", "position": 2}, r"unknown item 'i9'"),
+        (["i2"], r"unknown item \['i2'\]"),
+    ],
+)
+def test_a_wrong_impression_is_named(tmp_path: Path, candidate: Any, message: str) -> None:
+    catalog = with_impression(tmp_path, position={"kind": "numeric"})
+    with pytest.raises(RequestError, match=message):
+        catalog.complete({"candidates": [{"item_id": "i1", "position": 1}, candidate]})
 
 
 def test_the_result_is_what_a_request_takes(catalog: Catalog) -> None:
@@ -153,7 +203,7 @@ def test_titles_are_for_people(catalog: Catalog) -> None:
     [
         ({"candidates": ["i1", "i9"]}, r"unknown item 'i9'; the catalog has 4 items"),
         ({"candidates": [7]}, r"unknown item 7"),
-        ({"candidates": []}, r"`candidates` must be a list of item ids, at least one"),
+        ({"candidates": []}, r"`candidates` must be a list of item ids or of mappings, at least one"),
         ({"candidates": "i1"}, r"`candidates` must be a list of item ids"),
         ({"behaviors": [behavior("i8", "click", 1)]}, r"unknown item 'i8'"),
         ({"behaviors": [{"action": "click", "age_days": 1}]}, r"unknown item None"),

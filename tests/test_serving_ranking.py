@@ -16,6 +16,7 @@ from random_run import random_run
 from awmoe import cli
 from export.publish import export
 from pipeline.config import Scenario
+from serving.errors import RequestError
 from serving.ranking import RankedItem, Ranking
 from serving.recorded_session import recorded_sessions
 from serving.server import ModelServer
@@ -76,3 +77,33 @@ def test_rank_prints_json_where_numbers_are_missing(tmp_path: Path) -> None:
     assert [item["price"] for item in ranked["items"]].count(None) == sum(map(math.isnan, prices))
     assert ranked["query"]["words"] is None
     assert (as_table.exit_code, "nan" in as_table.output) == (0, False), as_table.output
+
+
+def test_a_session_that_is_ranked_brings_its_impressions(tmp_path: Path) -> None:
+    features = scenario_with_missing_numbers().features.model_dump(mode="json", exclude_defaults=True)
+    features["impression"] = {"position": {"kind": "numeric", "log": True}}
+    scenario = tiny_scenario(features=features)
+    model = export(random_run(scenario, tmp_path / "run"), tmp_path / "models").parent
+    prepared = write_tiny_data(tmp_path / "prepared", scenario)
+    write_serving_tables(prepared.directory, scenario)
+
+    def rank(*arguments: str, candidates: list[Any] | None = None) -> Any:
+        command = ["rank", "--server", server.target, "--data", str(prepared.directory), "--json", "--timeout", "60"]
+        return CliRunner().invoke(
+            cli, [*command, *arguments], json.dumps({"query": {"words": 2}, "candidates": candidates})
+        )
+
+    def scores(first: int, second: int) -> dict[str, float]:
+        given = [{"item_id": "item_1", "position": first}, {"item_id": "item_2", "position": second}]
+        result = rank("--session", "-", candidates=given)
+        assert result.exit_code == 0, result.output
+        return {item["item_id"]: item["score"] for item in json.loads(result.stdout)["items"]}
+
+    with ModelServer(model) as server:
+        one, other = scores(1, 20), scores(20, 20)
+        assert one["item_1"] != pytest.approx(other["item_1"], abs=1e-6)
+        assert one["item_2"] == pytest.approx(other["item_2"], abs=1e-6)
+        assert rank("--test-session", "0").exit_code == 0
+        refused = rank("--session", "-", candidates=["item_1"])
+    assert isinstance(refused.exception, RequestError)
+    assert "candidate 0: lacks `position`, which only the session knows" in str(refused.exception)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.features import Feature, Features, MultiCategorical, Numeric
-from pipeline.raw_tables import RawTables
+from pipeline.raw_tables import RawTables, impression_column
 from pipeline.sources.layout import Layout
 from pipeline.sources.list_files import list_files
 from pipeline.sources.read_table import ReadTable
@@ -42,24 +42,26 @@ def read_search_log(pipeline: beam.Pipeline, directory: str, scenario: Scenario,
         items=read["items"].batches,
         users=read["users"].batches,
         events=read["events"].batches,
-        sessions=read["sessions"].batches | "FlattenCandidates" >> beam.Map(_flatten_candidates),
+        sessions=read["sessions"].batches
+        | "FlattenCandidates" >> beam.Map(_flatten_candidates, _lists(scenario.features)),
         rejects=tuple(table.rejects for table in read.values()) | "GatherRejects" >> beam.Flatten(),
     )
 
 
 def _schemas(features: Features) -> dict[str, pa.Schema]:
-    candidate = pa.struct(
+    candidate = _with_features(
         [
             column("item_id", pa.string(), required=True),
             column("clicked", pa.bool_()),
             column("purchased", pa.bool_()),
-        ]
+        ],
+        features.impression_features,
     )
     item_id = column("item_id", pa.string(), required=True)
     user_id = column("user_id", pa.string(), required=True)
     time = column("time", TIME, required=True)
     return {
-        "items": _with_features([item_id, column("title", pa.string())], features.candidate_features),
+        "items": _with_features([item_id, column("title", pa.string())], features.item_features),
         "users": _with_features([user_id], features.user_features),
         "events": pa.schema(
             [user_id, item_id, column("action", pa.string(), required=True, allowed=("click", "purchase")), time]
@@ -69,7 +71,7 @@ def _schemas(features: Features) -> dict[str, pa.Schema]:
                 column("session_id", pa.string(), required=True),
                 user_id,
                 time,
-                column("candidates", pa.list_(pa.field("candidate", candidate)), required=True),
+                column("candidates", pa.list_(pa.field("candidate", pa.struct(list(candidate)))), required=True),
             ],
             features.query_features,
         ),
@@ -95,14 +97,20 @@ def _with_features(fixed: list[pa.Field], features: Iterable[Feature]) -> pa.Sch
     return pa.schema(list(fields.values()))
 
 
-def _flatten_candidates(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """`candidates`, a list of structs, becomes three lists of one length; no session is a `new_item`."""
+def _lists(features: Features) -> dict[str, str]:
+    """The lists of a raw session, and the field of a candidate that each holds."""
+    fixed = {"candidates": "item_id", "clicked": "clicked", "purchased": "purchased"}
+    return fixed | {impression_column(feature.column): feature.column for feature in features.impression_features}
+
+
+def _flatten_candidates(batch: pa.RecordBatch, lists: dict[str, str]) -> pa.RecordBatch:
+    """`candidates`, a list of structs, becomes lists of one length, one a field; no session is a `new_item`."""
     candidates = batch.column("candidates")
     lengths = pc.list_value_length(candidates).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     values = candidates.flatten()
     columns = {name: batch.column(name) for name in batch.schema.names}
-    for name, field in (("candidates", "item_id"), ("clicked", "clicked"), ("purchased", "purchased")):
+    for name, field in lists.items():
         columns[name] = pa.ListArray.from_arrays(offsets, pc.struct_field(values, field))
     columns["new_item"] = pa.array(np.zeros(batch.num_rows, bool))
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -19,7 +19,7 @@ from pipeline.batches import concat_batches, least_of_each
 from pipeline.config import Scenario
 from pipeline.counters import count
 from pipeline.errors import InputError
-from pipeline.raw_tables import RawTables, events_schema, items_schema, sessions_schema, users_schema
+from pipeline.raw_tables import RawTables, events_schema, impression_column, items_schema, sessions_schema, users_schema
 from pipeline.rejects import reject_rows
 from pipeline.sources.check_columns import check_columns
 from pipeline.sources.layout import Layout
@@ -40,6 +40,8 @@ LOG_FIELDS = pa.schema(
 #: The columns that the log has for features.
 QUERY = pa.schema([("city", pa.string()), ("current_filters", pa.string())])
 ITEMS = pa.schema([("item_id", pa.string()), ("price", pa.float32())])
+#: Of a shown hotel; none is ever missing. `price_rank` is 1 for the cheapest, and equal prices share the lower rank.
+IMPRESSIONS = pa.schema([pa.field(name, pa.float32(), nullable=False) for name in ("position", "price", "price_rank")])
 USERS = pa.schema([("user_id", pa.string()), ("platform", pa.string()), ("device", pa.string())])
 #: What is known of an item or a user at a time; the earliest becomes its row.
 _SEEN = {"items": ITEMS.insert(1, pa.field("time", pa.int64())), "users": USERS.insert(1, pa.field("time", pa.int64()))}
@@ -59,7 +61,7 @@ def read_trivago(pipeline: beam.Pipeline, directory: str, scenario: Scenario, sp
         InputError: a file is not there, or a feature reads a column that the log lacks.
     """
     features = scenario.features
-    check_columns(features, {"item": ITEMS, "query": QUERY, "user": USERS})
+    check_columns(features, {"item": ITEMS, "impression": IMPRESSIONS, "query": QUERY, "user": USERS})
     files = table_files(list_files(directory, holds="trivago's log, as events.parquet"), "events")
     if not files:
         raise InputError(f"{directory}: has no events; expected events.parquet, or shards of it")
@@ -119,6 +121,12 @@ def _sessions(clickouts: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch
     candidates = pc.split_pattern(clickouts["impressions"], "|")
     items, owner = candidates.flatten(), pc.list_parent_indices(candidates)
     clicked = pc.equal(items, clickouts["reference"].take(owner))
+    price = pc.split_pattern(clickouts["prices"], "|").flatten().cast(pa.float32())
+    impressions = {
+        "position": _places(owner.to_numpy()),
+        "price": price.to_numpy(),
+        "price_rank": _ranks(owner.to_numpy(), price.to_numpy()),
+    }
     columns = {
         "session_id": pc.binary_join_element_wise(clickouts["session_id"], clickouts["step"], "-"),
         "user_id": clickouts["user_id"],
@@ -128,10 +136,29 @@ def _sessions(clickouts: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch
         "clicked": pa.ListArray.from_arrays(candidates.offsets, clicked),
         "purchased": pa.ListArray.from_arrays(candidates.offsets, pa.repeat(False, len(items))),
         "new_item": pa.repeat(False, clickouts.num_rows),
+        **{
+            impression_column(name): pa.ListArray.from_arrays(candidates.offsets, pa.array(values, pa.float32()))
+            for name, values in impressions.items()
+        },
     }
-    price = pc.split_pattern(clickouts["prices"], "|").flatten().cast(pa.float32())
     shown = pa.RecordBatch.from_arrays([items, clickouts["timestamp"].take(owner), price], schema=_SEEN["items"])
     return pa.RecordBatch.from_pydict(columns), shown
+
+
+def _places(owner: np.ndarray) -> np.ndarray:
+    """1, 2, ... within each list; `owner` is the list of each value, rising."""
+    return np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
+
+
+def _ranks(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """1 for the least value of each list; equal values share the lower rank."""
+    order = np.lexsort((values, owner))
+    values = values[order]
+    places = _places(owner)  # `owner` is sorted already, so it is its own order
+    first = (places == 1) | np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]
+    ranks = np.empty(len(values), np.int64)
+    ranks[order] = places[np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))]
+    return ranks
 
 
 def _first_of_each(

@@ -36,6 +36,6 @@ class IndexItems(beam.PTransform):
 
 def entity_columns(features: Features) -> dict[str, str]:
     """The raw column of each entity of items that has as-of features, co-purchases among them."""
-    columns = {feature.field: feature.column for feature in features.candidate_features}
+    columns = {feature.field: feature.column for feature in features.item_features}
     entities = dict.fromkeys(as_of.entity for as_of in features.as_of.values() if as_of.entity != USER_ENTITY)
     return {entity: columns[entity] for entity in entities}
