@@ -25,7 +25,7 @@ from pipeline.prepared_data import PreparedData
 from serving.recorded_session import recorded_sessions
 from tiny_data import tiny_scenario, write_tiny_data
 
-SCENARIO = tiny_scenario(training={"batch_size": 16, "epochs": 4, "shuffle_buffer": 200})
+SCENARIO = tiny_scenario(training={"batch_size": 4, "epochs": 4, "shuffle_buffer": 200})
 
 
 @pytest.fixture(scope="module")
