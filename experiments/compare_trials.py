@@ -81,7 +81,7 @@ def _same(result: TrialResult, first: pa.Table) -> pa.Table:
 
 
 def _references(candidates: pa.Table, sessions: np.ndarray) -> dict[str, Values]:
-    columns = {"popularity": "popularity", "oracle": "probability"}
+    columns = {"popularity": "popularity", "displayed": "displayed", "oracle": "probability"}
     return {
         ranking: session_values(candidates, sessions, column)
         for ranking, column in columns.items()

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.comparison import Comparison, Pair, PartComparison, Summary
-from model.session_metrics import SESSION_METRICS
+from model.session_metrics import PAPER_METRICS
 
 _HEADERS = {"auc": "AUC", "auc_at_10": "AUC@10", "ndcg": "NDCG", "ndcg_at_10": "NDCG@10"}
 
@@ -31,7 +31,7 @@ def _metrics(comparison: Comparison, name: str, part: PartComparison) -> Table:
         table.add_column("of the way to the oracle", justify="right", min_width=6)
     ends = part.references
     for ranking, metrics in {**{k: v for k, v in ends.items() if k != "oracle"}, **part.models, **ends}.items():
-        cells = [_number(metrics[metric]) for metric in SESSION_METRICS]
+        cells = [_number(metrics[metric]) for metric in PAPER_METRICS]
         if part.covered:
             cells.append(f"{part.covered[ranking]:.1%}" if ranking in part.covered else "")
         table.add_row(ranking, *cells)
@@ -42,12 +42,12 @@ def _differences(comparison: Comparison, name: str, part: PartComparison) -> Tab
     table = _table(f"{name}: differences; p over sessions and seeds", "AUC of")
     for header in ("less that of", "difference", "95% interval", "p", "p, sessions alone"):
         table.add_column(header, justify="left" if header == "less that of" else "right")
-    for metric in SESSION_METRICS[1:]:
+    for metric in PAPER_METRICS[1:]:
         table.add_column(f"{_HEADERS[metric]} p", justify="right")
     pairs = {(pair.a, pair.b, metric): pair for metric, pairs in part.pairs.items() for pair in pairs}
     for a, b in comparison.pairs_of_interest:
         auc = pairs.get((a, b, "auc"))
-        others = [_p(pairs.get((a, b, metric))) for metric in SESSION_METRICS[1:]]
+        others = [_p(pairs.get((a, b, metric))) for metric in PAPER_METRICS[1:]]
         if auc is not None:
             interval = "" if auc.low is None else f"{auc.low:+.4f} {auc.high:+.4f}"
             table.add_row(a, b, f"{auc.difference:+.4f}", interval, _p(auc), f"{auc.paired_p:.1e}", *others)

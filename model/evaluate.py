@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from model.predict import predict
 from model.run_directory import Run
-from model.session_metrics import SESSION_METRICS, session_metrics
+from model.session_metrics import PAPER_METRICS, session_metrics
 from pipeline.errors import InputError
 from pipeline.prepared_data import Part, PreparedData
 
@@ -23,7 +23,7 @@ _TRUTH = pa.schema({"session_id": pa.string(), "item_id": pa.string(), "probabil
 #: The column of each ranking's scores; `model` and `oracle` are probabilities.
 _RANKINGS = {"model": "score", "popularity": "popularity", "displayed": "displayed", "oracle": "probability"}
 _PROBABILITIES = ("model", "oracle")
-_COLUMNS = ("sessions", *SESSION_METRICS, "pooled_auc", "log_loss")
+_COLUMNS = ("sessions", *PAPER_METRICS, "pooled_auc", "log_loss")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-#: The metrics, in the order in which tables show them.
-SESSION_METRICS = ("auc", "auc_at_10", "ndcg", "ndcg_at_10")
+#: The paper's metrics, in the order in which tables show them.
+PAPER_METRICS = ("auc", "auc_at_10", "ndcg", "ndcg_at_10")
+SESSION_METRICS = (*PAPER_METRICS, "mrr")
 CUTOFF = 10
 
 
 def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """AUC, AUC@10, NDCG and NDCG@10 of every session; NaN where a metric is not defined.
+    """AUC, AUC@10, NDCG, NDCG@10 and reciprocal rank of every session; NaN where a metric is not defined.
 
     A session counts where it has both classes.
 
@@ -22,6 +23,7 @@ def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray
       the best order. Items with equal scores share the mean of their discounts, as if in
       random order.
     - `ndcg_at_10`: both sums over the first ten ranks.
+    - `mrr`: 1 / rank of the best positive, which is in the middle of the items that tie with it.
 
     Args:
         sessions: int `[M]`, which session an item belongs to, `0 .. S-1`.
@@ -55,7 +57,19 @@ def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray
         "auc_at_10": _auc(sessions[top], labels[top], scores[top], count),
         "ndcg": ndcg(np.ones_like(top), int(positives.max(initial=1))),
         "ndcg_at_10": ndcg(top, CUTOFF),
+        "mrr": np.where(both, _reciprocal_rank(sessions, labels, ranks, groups, count), np.nan),
     }
+
+
+def _reciprocal_rank(
+    sessions: np.ndarray, labels: np.ndarray, ranks: np.ndarray, groups: np.ndarray, count: int
+) -> np.ndarray:
+    """Of items sorted by session, then by falling score; 0 where a session has no positive."""
+    middle = (np.bincount(groups, ranks) / np.maximum(np.bincount(groups), 1))[groups] if len(groups) else ranks
+    positive = labels > 0
+    best = np.full(count, np.inf)
+    np.minimum.at(best, sessions[positive], middle[positive])
+    return 1 / (1 + best)
 
 
 def _auc(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:

@@ -35,6 +35,9 @@ def test_equals_scikit_learn(seed: int, items: int, levels: int) -> None:
         assert metrics["auc"][i] == pytest.approx(roc_auc_score(label, score))
         assert metrics["ndcg"][i] == pytest.approx(ndcg_score([label], [score]))
         assert metrics["ndcg_at_10"][i] == pytest.approx(ndcg_score([label], [score], k=10))
+        first = score[label > 0].max()
+        rank = 1 + (score > first).sum() + ((score == first).sum() - 1) / 2
+        assert metrics["mrr"][i] == pytest.approx(1 / rank)
         best = np.argsort(-score, kind="stable")[:10]
         if label[best].min() == label[best].max():
             assert np.isnan(metrics["auc_at_10"][i])

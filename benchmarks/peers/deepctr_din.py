@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,29 @@ def fit_and_score(
         "cut_share": round(float(np.mean(test.behavior_counts > settings["behaviors"])), 4),
     }
     return PeerScores(_logits(model, feed.batches(test)), facts)
+
+
+def equal_units(scenario: Scenario, train: CandidateTable, parameters: int) -> list[int]:
+    """Units of the FFN that give the model so many weights outside its tables, 2 to 1 as by default.
+
+    Args:
+        scenario: of the table.
+        train: the training part's table.
+        parameters: wanted, within what one unit makes.
+    """
+    settings = {**DEFAULT_SETTINGS, "units": [2, 1]}
+    model = _Feed(scenario.features, settings, train, _Scaling(train)).din(seed=0)
+    shapes = {weight.name: weight.shape for weight in model.trainable_weights}
+    inputs = max(shape[0] for name, shape in shapes.items() if "kernel" in name and shape[-1] == 2)
+    outside = sum(int(np.prod(shape)) for name, shape in shapes.items() if "_emb_" not in name)
+    others = outside - _ffn(inputs, 1)
+    unit = next(unit for unit in count(1) if others + _ffn(inputs, unit) >= parameters)
+    return [2 * unit, unit]
+
+
+def _ffn(inputs: int, unit: int) -> int:
+    """Weights of an FFN with `2 * unit` and `unit` units, and of the score on top."""
+    return (inputs + 1) * 2 * unit + (2 * unit + 1) * unit + unit
 
 
 class _BestWeights(tf.keras.callbacks.Callback):

@@ -1,0 +1,128 @@
+"""Quality of the five models, beside peers of other libraries that see the same features.
+
+    python -m benchmarks.quality --output quality --json
+    python -m benchmarks.quality --output quality-fast --fast --json      one seed, small, under 10 minutes
+
+Data sets: `simulated` (configs/search.yaml on a simulated log of 20,000 users), `amazon_search` (Beauty) and
+`trivago`, whose raw files are expected under `--raw`. Models have one number of dense weights; peers are
+LightGBM with the settings that a search found (benchmarks/peers/lightgbm_settings.json) and DeepCTR's DIN.
+What was done stays in the output directory and is not done again. The last line is JSON: `datasets`, by name,
+each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, and `p_values` by pair, over seeds and
+sessions (experiments/significance.py); null with one seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.quiet_tensorflow import quiet_tensorflow
+
+with quiet_tensorflow():
+    from rich.console import Console
+
+    from benchmarks.peers import deepctr_din, lightgbm_ranker
+    from benchmarks.peers.candidate_table import candidate_table
+    from benchmarks.peers.run_peer import run_peer
+    from benchmarks.quality_data import DATASETS, QualityData, quality_data
+    from experiments.compare import MODELS, compare
+    from experiments.compare_trials import compare_trials
+    from experiments.comparison import Comparison
+    from experiments.comparison_tables import comparison_tables
+    from experiments.trial import read_trials
+
+PEERS = ("lightgbm", "deepctr_din")
+_METRICS = ("auc", "ndcg_at_10", "mrr")
+
+
+def measure(quality: QualityData, output: Path, *, seeds: int, peers: bool, jobs: int) -> Comparison:
+    """Trains models and peers and compares them; goes on where it was stopped."""
+    compare(quality.scenario, quality.data, output, seeds=seeds, jobs=jobs, truth=quality.truth)
+    if peers:
+        _run_peers(quality, output, seeds, threads=2)
+    labels = (*(PEERS if peers else ()), *MODELS)
+    return compare_trials(read_trials(output), labels, truth=quality.truth)
+
+
+def _run_peers(quality: QualityData, output: Path, seeds: int, threads: int) -> None:
+    ours = next(trial for trial in read_trials(output) if trial.facts.label == MODELS[-1])
+    done = {(trial.facts.label, trial.facts.seed) for trial in read_trials(output)}
+    if all((label, seed) in done for label in PEERS for seed in range(1, seeds + 1)):
+        return
+    candidates = ours.scores()
+    train, validation, test = (
+        candidate_table(quality.data, quality.scenario, part) for part in ("train", "validation", "test")
+    )
+    trees = lightgbm_ranker.stored_settings(quality.scenario.name)
+    units = deepctr_din.equal_units(quality.scenario, train, ours.facts.dense_parameters)
+    for seed in range(1, seeds + 1):
+        fits = {
+            "lightgbm": partial(
+                lightgbm_ranker.fit_and_score, trees, train, validation, test, seed=seed, threads=threads
+            ),
+            "deepctr_din": partial(
+                deepctr_din.fit_and_score, {"units": units}, quality.scenario, train, validation, test, seed=seed
+            ),
+        }
+        for label, fit in fits.items():
+            run_peer(label, seed, output, candidates, fit)
+
+
+def summary(comparison: Comparison) -> dict[str, Any]:
+    """A data set's part of the last line."""
+    full = comparison.parts["full"]
+    models = {**full.references, **full.models}
+    result: dict[str, Any] = {metric: {label: models[label][metric].mean for label in models} for metric in _METRICS}
+    result["spread"] = {
+        label: {metric: of_model[metric].std for metric in _METRICS} for label, of_model in full.models.items()
+    }
+    result["p_values"] = {
+        f"{pair.a} - {pair.b}": {
+            metric: next(other.p for other in full.pairs[metric] if (other.a, other.b) == (pair.a, pair.b))
+            for metric in _METRICS
+        }
+        for pair in full.pairs["auc"]
+    }
+    if full.covered:
+        result["share_of_the_way_to_the_oracle"] = full.covered
+    return result
+
+
+def main() -> None:
+    """Runs the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("quality"), help="directory for data and trials")
+    parser.add_argument("--raw", type=Path, default=Path("../shared/data"), help="directory of the raw data sets")
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--no-peers", action="store_true", help="our own models alone")
+    parser.add_argument("--fast", action="store_true", help="one seed at a small size")
+    parser.add_argument("--json", action="store_true", help="no tables")
+    arguments = parser.parse_args()
+
+    results = {}
+    for name in arguments.datasets:
+        output = arguments.output / name
+        output.mkdir(parents=True, exist_ok=True)
+        quality = quality_data(name, arguments.raw, output, fast=arguments.fast)
+        comparison = measure(
+            quality,
+            output / "experiment",
+            seeds=1 if arguments.fast else arguments.seeds,
+            peers=not arguments.no_peers,
+            jobs=arguments.jobs,
+        )
+        comparison.write(output / "experiment")
+        results[name] = summary(comparison)
+        if not arguments.json:
+            for table in comparison_tables(comparison):
+                Console().print(table)
+    print(json.dumps({"datasets": results}, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()
