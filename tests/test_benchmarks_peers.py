@@ -9,7 +9,7 @@ from benchmarks.peers import deepctr_din, lightgbm_ranker
 from benchmarks.peers.candidate_table import CandidateTable, candidate_table
 from benchmarks.peers.mean_session_auc import mean_session_auc
 from model.cross_features import CrossFeatures
-from model.dataset import session_dataset
+from model.dataset import raw_dataset
 from model.predict import predict
 from model.preprocessing import Preprocessing
 from model.run_directory import new_run
@@ -55,10 +55,10 @@ def tables(data: PreparedData, scenario: Scenario) -> Tables:
 
 
 def encoded_sessions(data: PreparedData, scenario: Scenario) -> dict[str, np.ndarray]:
-    """All test sessions as one batch of the model's own dataset."""
+    """All test sessions as one batch, in order of the files."""
     preprocessing = Preprocessing(scenario.features, data.assets(scenario.features))
-    batches = session_dataset(data.files("test"), scenario.features, preprocessing, batch_size=1000)
-    (batch,) = list(batches)
+    (raw,) = list(raw_dataset(data.files("test"), scenario.features, batch_size=1000))
+    batch = {**preprocessing(raw), "candidate_label": raw["candidate_label"]}
     mask = tf.sequence_mask(batch["behavior_count"], batch["behavior_item_id"].shape[1])
     batch["cross"] = CrossFeatures(scenario.features)(batch, mask)
     return {name: tensor.numpy() for name, tensor in batch.items()}
