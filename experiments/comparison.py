@@ -114,16 +114,20 @@ class Comparison:
         return path
 
     @classmethod
-    def read(cls, experiment: Path) -> Comparison:
+    def read(cls, experiment: Path, kind: str) -> Comparison:
         """Reads what `write` wrote.
 
+        Args:
+            experiment: the directory.
+            kind: that it must be of.
+
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: there is none, it is damaged, or of another kind; says which command makes it.
         """
         path = experiment / COMPARISON
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
+            comparison = cls(
                 raw["kind"],
                 tuple(raw["labels"]),
                 tuple(raw["seeds"]),
@@ -134,9 +138,12 @@ class Comparison:
                 },
             )
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; run `awmoe compare`, `ablate` or `losses` first") from None
+            raise InputError(f"{path}: is not there; `awmoe {kind} --output {experiment}` makes it") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: is damaged ({error}); the command that made it writes it again") from None
+            raise InputError(f"{path}: is damaged ({error}); run `awmoe {kind}` again") from None
+        if comparison.kind != kind:
+            raise InputError(f"{experiment}: is of `awmoe {comparison.kind}`; name the directory of `awmoe {kind}`")
+        return comparison
 
 
 def _part(raw: dict[str, Any]) -> PartComparison:

@@ -48,7 +48,7 @@ def test_models_are_compared_at_one_size_and_more_seeds_are_added(place: Path, t
     assert len(after) == 4
     assert {name: after[name] for name in before} == before, "what was done is not done again"
 
-    comparison = Comparison.read(tmp_path)
+    comparison = Comparison.read(tmp_path, "compare")
     assert (comparison.kind, comparison.labels, comparison.seeds) == ("compare", ("dnn", "din"), (1, 2))
     assert set(comparison.parts) == {"full", "few_behaviors", "elderly"}
     sizes = [model.dense_parameters for model in comparison.models.values()]
@@ -64,7 +64,7 @@ def test_models_are_compared_at_one_size_and_more_seeds_are_added(place: Path, t
 @pytest.mark.slow
 def test_the_gates_units_are_ablated(place: Path, tmp_path: Path) -> None:
     awmoe("ablate", place, tmp_path, "--seeds", "1")
-    comparison = Comparison.read(tmp_path)
+    comparison = Comparison.read(tmp_path, "ablate")
     assert comparison.labels == ("base", "gate_unit", "activation_unit", "both")
     sizes = [model.dense_parameters for model in comparison.models.values()]
     assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
@@ -72,7 +72,7 @@ def test_the_gates_units_are_ablated(place: Path, tmp_path: Path) -> None:
 
 def test_losses_are_compared(place: Path, tmp_path: Path) -> None:
     awmoe("losses", place, tmp_path, "--seeds", "1", "--set", "model.name=dnn")
-    comparison = Comparison.read(tmp_path)
+    comparison = Comparison.read(tmp_path, "losses")
     assert (comparison.kind, comparison.labels) == ("losses", ("pointwise", "listwise", "pairwise"))
     aucs = {metrics["auc"].mean for metrics in comparison.parts["full"].models.values()}
     assert len(aucs) > 1, "the losses gave one and the same model"

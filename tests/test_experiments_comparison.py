@@ -161,7 +161,7 @@ def test_a_slice_without_sessions_has_no_numbers(comparison: Comparison) -> None
 
 def test_the_file_is_json_that_reads_back_equal(comparison: Comparison, tmp_path: Path) -> None:
     comparison.write(tmp_path)
-    assert Comparison.read(tmp_path) == comparison
+    assert Comparison.read(tmp_path, comparison.kind) == comparison
     raw = json.loads((tmp_path / COMPARISON).read_text())
     assert raw["seeds"] == [1, 2, 3]
     assert raw["models"]["weak"] == {
@@ -171,9 +171,9 @@ def test_the_file_is_json_that_reads_back_equal(comparison: Comparison, tmp_path
     }
     (tmp_path / COMPARISON).write_text("{}")
     with pytest.raises(InputError, match=r"comparison\.json: is damaged"):
-        Comparison.read(tmp_path)
-    with pytest.raises(InputError, match="run `awmoe compare`"):
-        Comparison.read(tmp_path / "none")
+        Comparison.read(tmp_path, "compare")
+    with pytest.raises(InputError, match="is not there; `awmoe compare --output"):
+        Comparison.read(tmp_path / "none", "compare")
 
 
 def test_tables_show_every_part_and_pair(comparison: Comparison) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page
 from sklearn.calibration import calibration_curve
 
 from awmoe import cli
+from experiments.comparison import Comparison, MetricSummary, ModelSummary, Pair, PartComparison, Summary
 from experiments.report import write_report as module
 from experiments.report.calibration import calibration
 from experiments.report.case import difference, find_case
@@ -33,6 +34,7 @@ from experiments.report.user_groups import behavior_groups, category_groups, sli
 from experiments.report.write_report import write_report
 from experiments.trial import Trial, read_trials, run_trial
 from model.run_directory import Run
+from model.session_metrics import SESSION_METRICS
 from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
@@ -59,24 +61,19 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-def comparison_of(kind: str, labels: list[str]) -> dict[str, Any]:
-    means = {label: 0.7 + 0.01 * index for index, label in enumerate(labels)}
-    models = {
-        label: {"auc": {"mean": m, "std": 0.002}, "auc_at_10": {"mean": m, "std": None}, "ndcg": None, "ndcg_at_10": m}
-        for label, m in means.items()
-    }
-    pair = {"a": labels[-1], "b": labels[0], "difference": 0.01, "low": -0.001, "high": 0.021, "p": 0.07}
-    full = {"sessions": 30, "models": models, "pairs": {"auc": [pair | {"paired_p": 1e-9}], "auc_at_10": [pair]}}
-    popularity = {"auc": {"mean": 0.6, "std": None}, "auc_at_10": {"mean": 0.59, "std": None}}
-    full |= {"references": {"popularity": popularity}, "covered": {labels[-1]: 0.625}}
-    sizes = {"dense_parameters": 1234, "table_parameters": 99, "training_seconds": {"mean": 61.2, "std": 3.0}}
-    return {
-        "kind": kind,
-        "labels": labels,
-        "seeds": [1, 2],
-        "parts": {"full": full, "few_behaviors": {"sessions": 0, "models": models, "pairs": {}}},
-        "models": dict.fromkeys(labels, sizes),
-    }
+def comparison_of(kind: str, labels: list[str], p: float = 0.07) -> Comparison:
+    models = {label: dict.fromkeys(SESSION_METRICS, MetricSummary(None)) for label in labels}
+    for index, label in enumerate(labels):
+        mean = 0.7 + 0.01 * index
+        models[label] |= {"auc": MetricSummary(mean, 0.002, 30), "auc_at_10": MetricSummary(mean, None, 28)}
+    pairs: dict[str, list[Pair]] = {metric: [] for metric in SESSION_METRICS}
+    pairs["auc"] = [Pair(labels[-1], labels[0], 0.01, -0.001, 0.021, p, 1e-9)]
+    pairs["auc_at_10"] = [Pair(labels[-1], labels[0], 0.01, None, None, None, 1e-9)]
+    popularity = {metric: MetricSummary(0.6, None, 30) for metric in SESSION_METRICS}
+    full = PartComparison(30, models, pairs, {"popularity": popularity}, {labels[-1]: 0.625})
+    few = PartComparison(0, models, {metric: [] for metric in SESSION_METRICS})
+    sizes = dict.fromkeys(labels, ModelSummary(1234, 99, Summary(61.2, 3.0)))
+    return Comparison(kind, tuple(labels), (1, 2), {"full": full, "few_behaviors": few}, sizes)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +86,9 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scenario = tiny_scenario(model={"name": label}, training={"epochs": 1, "seed": 1})
         run_trial(Trial(label, scenario), data, directory / "compare")
     _add_seed(directory / "compare" / "trials" / "aw_moe_cl")
-    (directory / "compare" / "comparison.json").write_text(json.dumps(comparison_of("compare", labels)))
+    comparison_of("compare", labels).write(directory / "compare")
     (directory / "ablate").mkdir()
-    (directory / "ablate" / "comparison.json").write_text(json.dumps(comparison_of("ablate", ["neither", "both"])))
+    comparison_of("ablate", ["neither", "both"]).write(directory / "ablate")
     (directory / "sweep").mkdir()
     points = [{"value": 0.05, "mean": 0.7, "std": 0.01}, {"value": 0.1, "mean": 0.72, "std": 0.01}]
     sweep = {"metric": "auc_at_10", "part": "few_behaviors", "parameters": {"weight": points, "negatives": points}}
@@ -185,7 +182,7 @@ def test_a_missing_input_is_answered_with_the_command_that_makes_it(experiment: 
     page = tmp_path / "page.html"
     with pytest.raises(InputError, match="`awmoe compare --output"):
         write_report(tmp_path, data, page)
-    (tmp_path / "comparison.json").write_text(json.dumps(comparison_of("compare", ["din", "dnn"])))
+    comparison_of("compare", ["din", "dnn"]).write(tmp_path)
     with pytest.raises(InputError, match="has no finished trials; `awmoe compare"):
         write_report(tmp_path, data, page)
     with pytest.raises(InputError, match="is of `awmoe compare`; name the directory of `awmoe ablate`"):
@@ -392,8 +389,8 @@ def test_tables_name_the_best_and_its_ties() -> None:
     assert pair.interval == "\N{MINUS SIGN}0.0010 to +0.0210"
     assert few.pairs == ()
     assert headline(comparison).endswith("it ties with din (p ≥ 0.05).")
-    comparison["parts"]["full"]["pairs"]["auc"][0]["p"] = 0.01
-    assert part_tables(comparison)[0].pairs[0][1][0].verdict == "aw_moe_cl better"
+    sure = comparison_of("compare", ["din", "aw_moe", "aw_moe_cl"], p=0.01)
+    assert part_tables(sure)[0].pairs[0][1][0].verdict == "aw_moe_cl better"
 
 
 def test_a_figure_takes_its_colours_from_the_page_and_leaves_texts_alone() -> None:

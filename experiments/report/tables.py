@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from experiments.comparison import Comparison, MetricSummary, Pair, PartComparison
 
 METRICS = {"auc": "AUC", "auc_at_10": "AUC@10", "ndcg": "NDCG", "ndcg_at_10": "NDCG@10"}
 #: A difference with a larger p-value is no difference: the two tie.
@@ -56,14 +56,14 @@ class PartTable:
     """A part of the test set: rows of models, and pairs by the metric's title."""
 
     name: str
-    sessions: int | None
+    sessions: int
     rows: tuple[Row, ...]
     pairs: tuple[tuple[str, tuple[PairRow, ...]], ...]
 
 
 @dataclass(frozen=True)
 class SizeRow:
-    """What a model costs."""
+    """What a model costs: weights outside and inside tables, seconds of training."""
 
     label: str
     dense: str
@@ -71,110 +71,81 @@ class SizeRow:
     seconds: str
 
 
-def part_tables(comparison: Mapping[str, Any]) -> list[PartTable]:
+def part_tables(comparison: Comparison) -> list[PartTable]:
     """One table a part, in the order of the file."""
-    return [_part(name, part, comparison["labels"]) for name, part in comparison["parts"].items()]
+    return [_part(name, part, comparison.labels) for name, part in comparison.parts.items()]
 
 
-def size_rows(comparison: Mapping[str, Any]) -> list[SizeRow]:
-    """Weights and training times, where the comparison has them."""
-    models = comparison.get("models") or {}
+def size_rows(comparison: Comparison) -> list[SizeRow]:
+    """Weights and training times."""
     rows = []
-    for label in comparison["labels"]:
-        if facts := models.get(label):
-            mean, spread = _mean_and_spread(facts.get("training_seconds"))
-            seconds = "" if mean is None else f"{mean:,.0f}" + (f" ± {spread:,.0f}" if spread is not None else "")
-            dense, tables = (f"{facts.get(f'{kind}_parameters') or 0:,}" for kind in ("dense", "table"))
-            rows.append(SizeRow(label, dense, tables, seconds))
+    for label, model in comparison.models.items():
+        seconds = model.training_seconds
+        time = f"{seconds.mean or 0:,.0f}" + (f" ± {seconds.std:,.0f}" if seconds.std is not None else "")
+        rows.append(SizeRow(label, f"{model.dense_parameters:,}", f"{model.table_parameters:,}", time))
     return rows
 
 
-def headline(comparison: Mapping[str, Any]) -> str:
+def headline(comparison: Comparison) -> str:
     """One sentence: the best by session AUC over the first part, and who ties with it."""
-    name, part = next(iter(comparison["parts"].items()))
-    best = _best(part, "auc", comparison["labels"])
+    name, part = next(iter(comparison.parts.items()))
+    best = _best(part, "auc")
     if best is None:
         return ""
-    mean, spread = _mean_and_spread(part["models"][best]["auc"])
-    ties = [label for label in comparison["labels"] if _ties(part, "auc", best, label)]
-    value = f"{mean:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+    auc = part.models[best]["auc"]
+    ties = [label for label in comparison.labels if _ties(part, "auc", best, label)]
+    value = f"{auc.mean:.4f}" + (f" ± {auc.std:.4f}" if auc.std is not None else "")
     end = f"it ties with {_and(ties)} (p ≥ {SIGNIFICANT})" if ties else "no other model ties with it"
-    if not (part.get("pairs") or {}).get("auc"):
+    if all(pair.p is None for pair in part.pairs["auc"]):
         end = "how sure its lead is, was not measured"
     return f"Over the {name} test part, {best} has the highest session AUC, {value}; {end}."
 
 
-def _part(name: str, part: Mapping[str, Any], labels: list[str]) -> PartTable:
-    models = part["models"]
-    references = part.get("references") or {}
-    covered = part.get("covered") or {}
-    best = {metric: _best(part, metric, labels) for metric in METRICS}
+def _part(name: str, part: PartComparison, labels: Sequence[str]) -> PartTable:
+    best = {metric: _best(part, metric) for metric in METRICS}
     rows = []
-    for label in [*(label for label in labels if label in models), *references]:
-        is_reference = label not in labels
-        metrics = (references if is_reference else models)[label] or {}
-        cells = []
-        for metric in METRICS:
-            mean, spread = _mean_and_spread(metrics.get(metric))
-            leader = best[metric]
-            cells.append(
-                Cell(_UNKNOWN)
-                if mean is None
-                else Cell(
-                    f"{mean:.4f}",
-                    "" if spread is None else f"± {spread:.4f}",
-                    best=label == leader,
-                    tie=leader is not None and _ties(part, metric, leader, label),
-                )
-            )
-        way = _number(covered.get(label))
-        rows.append(Row(label, tuple(cells), "" if way is None else f"{way:.1%}", is_reference))
-    pairs = tuple(
-        (title, tuple(_pair(pair) for pair in (part.get("pairs") or {}).get(metric) or ()))
-        for metric, title in METRICS.items()
-    )
-    return PartTable(name.replace("_", " "), part.get("sessions"), tuple(rows), tuple(p for p in pairs if p[1]))
+    for label, metrics in {**{label: part.models[label] for label in labels}, **part.references}.items():
+        cells = tuple(_cell(part, metric, best[metric], label, metrics[metric]) for metric in METRICS)
+        way = part.covered.get(label)
+        rows.append(Row(label, cells, "" if way is None else f"{way:.1%}", reference=label in part.references))
+    pairs = tuple((title, tuple(map(_pair, part.pairs[metric]))) for metric, title in METRICS.items())
+    return PartTable(name.replace("_", " "), part.sessions, tuple(rows), tuple(pair for pair in pairs if pair[1]))
 
 
-def _pair(pair: Mapping[str, Any]) -> PairRow:
-    p, difference = _number(pair.get("p")), _number(pair.get("difference"))
-    low, high = _number(pair.get("low")), _number(pair.get("high"))
+def _cell(part: PartComparison, metric: str, best: str | None, label: str, value: MetricSummary) -> Cell:
+    if value.mean is None:
+        return Cell(_UNKNOWN)
+    spread = "" if value.std is None else f"± {value.std:.4f}"
+    tie = best is not None and _ties(part, metric, best, label)
+    return Cell(f"{value.mean:.4f}", spread, best=label == best, tie=tie)
+
+
+def _pair(pair: Pair) -> PairRow:
     verdict = "not measured"
-    if p is not None and difference is not None:
-        verdict = "tie" if p >= SIGNIFICANT else f"{pair['a'] if difference > 0 else pair['b']} better"
+    if pair.p is not None:
+        verdict = "tie" if pair.p >= SIGNIFICANT else f"{pair.a if pair.difference > 0 else pair.b} better"
     return PairRow(
-        a=pair["a"],
-        b=pair["b"],
-        difference=_UNKNOWN if difference is None else _signed(difference),
-        interval=_UNKNOWN if low is None or high is None else f"{_signed(low)} to {_signed(high)}",
-        p=_p_value(p),
-        paired_p=_p_value(_number(pair.get("paired_p"))),
+        a=pair.a,
+        b=pair.b,
+        difference=_signed(pair.difference),
+        interval=_UNKNOWN if pair.low is None or pair.high is None else f"{_signed(pair.low)} to {_signed(pair.high)}",
+        p=_p_value(pair.p),
+        paired_p=_p_value(pair.paired_p),
         verdict=verdict,
     )
 
 
-def _best(part: Mapping[str, Any], metric: str, labels: list[str]) -> str | None:
-    means = {label: _mean_and_spread((part["models"].get(label) or {}).get(metric))[0] for label in labels}
+def _best(part: PartComparison, metric: str) -> str | None:
+    means = {label: metrics[metric].mean for label, metrics in part.models.items()}
     known = {label: mean for label, mean in means.items() if mean is not None}
     return max(known, key=lambda label: known[label]) if known else None
 
 
-def _ties(part: Mapping[str, Any], metric: str, best: str, label: str) -> bool:
-    for pair in (part.get("pairs") or {}).get(metric) or ():
-        if {pair["a"], pair["b"]} == {best, label} and best != label:
-            p = _number(pair.get("p"))
-            return p is not None and p >= SIGNIFICANT
+def _ties(part: PartComparison, metric: str, best: str, label: str) -> bool:
+    for pair in part.pairs[metric]:
+        if {pair.a, pair.b} == {best, label} and best != label:
+            return pair.p is not None and pair.p >= SIGNIFICANT
     return False
-
-
-def _mean_and_spread(value: Any) -> tuple[float | None, float | None]:
-    if isinstance(value, Mapping):
-        return _number(value.get("mean")), _number(value.get("std"))
-    return _number(value), None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _signed(value: float) -> str:

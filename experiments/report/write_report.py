@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 
+from experiments.comparison import Comparison
 from experiments.report.calibration import Calibration, calibration, draw_calibration
 from experiments.report.case import find_case
 from experiments.report.case_view import CaseView, case_view
-from experiments.report.comparison_file import read_comparison
 from experiments.report.expert_use import draw_expert_use, expert_use
 from experiments.report.feature_importance import draw_feature_importance, feature_importance, shuffled_features
 from experiments.report.figure import Drawing
@@ -46,7 +45,7 @@ _FIGURE_7 = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonSection:
     """Tables of one comparison: its id on the page, title, what it is about, and its rows."""
 
     name: str
@@ -88,7 +87,7 @@ class Report:
     test_sessions: int
     sample_sessions: int
     headline: str
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: list[ComparisonSection] = field(default_factory=list)
     drawings: dict[str, list[Drawing]] = field(default_factory=dict)
     calibrations: list[CalibrationRow] = field(default_factory=list)
     case: CaseView | None = None
@@ -128,8 +127,8 @@ def write_report(
         InputError: a directory lacks what its command writes, there is no such label, or the
             trials are of other data.
     """
-    comparison = read_comparison(experiment, "compare")
-    others = {kind: read_comparison(path, kind) for kind, path in (("ablate", ablation), ("losses", losses)) if path}
+    comparison = Comparison.read(experiment, "compare")
+    others = {kind: Comparison.read(path, kind) for kind, path in (("ablate", ablation), ("losses", losses)) if path}
     settings = read_sweep(sweep) if sweep else None
     trials = _trials(experiment, comparison)
     label = _chosen_label(label, list(trials), experiment)
@@ -148,9 +147,7 @@ def write_report(
         sample_sessions=len(raw["candidate_count"]),
         headline=headline(comparison),
     )
-    report.comparisons = [
-        _comparison(kind, tables) for kind, tables in {"compare": comparison, **others}.items() if tables
-    ]
+    report.comparisons = [_section(each) for each in (comparison, *others.values())]
     report.drawings["training"] = draw_training_curves(
         {name: [result.history() for result in results] for name, results in trials.items()}
     )
@@ -196,12 +193,12 @@ def write_report(
     return report
 
 
-def _trials(experiment: Path, comparison: dict[str, Any]) -> dict[str, list[TrialResult]]:
+def _trials(experiment: Path, comparison: Comparison) -> dict[str, list[TrialResult]]:
     """Finished trials by label, in the comparison's order."""
     found: dict[str, list[TrialResult]] = {}
     for result in read_trials(experiment):
         found.setdefault(result.facts.label, []).append(result)
-    ordered = {label: found[label] for label in comparison["labels"] if label in found}
+    ordered = {label: found[label] for label in comparison.labels if label in found}
     if not ordered:
         raise InputError(f"{experiment}: has no finished trials; `awmoe compare --output {experiment}` makes them")
     return ordered
@@ -215,7 +212,7 @@ def _chosen_label(label: str | None, labels: Sequence[str], experiment: Path) ->
     return label
 
 
-def _comparison(kind: str, tables: dict[str, Any]) -> Comparison:
+def _section(comparison: Comparison) -> ComparisonSection:
     title, about = {
         "compare": ("Models", "The paper's Tables II to V compare the same five models."),
         "ablate": (
@@ -223,8 +220,8 @@ def _comparison(kind: str, tables: dict[str, Any]) -> Comparison:
             "The paper's Table VI: without and with gate and activation unit.",
         ),
         "losses": ("Losses", "One model trained with each ranking loss; the paper has the pointwise one."),
-    }[kind]
-    return Comparison(kind, title, about, part_tables(tables), size_rows(tables))
+    }[comparison.kind]
+    return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison))
 
 
 def _scores(trials: dict[str, list[TrialResult]], label: str) -> tuple[list[Drawing], list[CalibrationRow]]:
