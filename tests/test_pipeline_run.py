@@ -383,6 +383,7 @@ def test_a_failed_overwrite_leaves_the_prepared_data_alone(prepared: PreparedDat
         ("users.parquet", b"nothing of the kind"),
         ("users.jsonl.gz", gzip.compress(json.dumps(LOG["users"][0]).encode() * 9)[:-12]),
     ],
+    ids=["no Parquet", "cut short"],
 )
 def test_a_damaged_file_is_one_clear_line(
     name: str, content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
