@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
+# A module's tests stay in one process, with the fixtures that they share.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 DEMO ?= demo-output
 
 .PHONY: setup demo test test-all chromium flink-jar test-flink lint types imports check lock clean
@@ -23,11 +25,11 @@ demo: setup
 	$(BIN)/awmoe demo --output $(DEMO) --overwrite
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # With those that take long; what CI runs.
 test-all: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The report's screenshot tests need a Chromium (tests/page_check.py); this says whether one is found.
 chromium:

@@ -5,7 +5,8 @@
 
 Data sets: `simulated` (configs/search.yaml on a simulated log of 20,000 users), `amazon_search` (Beauty) and
 `trivago`, whose raw files are expected under `--raw`. Models have one number of dense weights; peers are
-LightGBM with the settings that a search found (benchmarks/peers/lightgbm_settings.json) and DeepCTR's DIN.
+LightGBM with settings that a search found (benchmarks/peers/lightgbm_settings.json, else in this run) and
+DeepCTR's DIN.
 What was done stays in the output directory and is not done again. The last line is JSON: `datasets`, by name,
 each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, and `p_values` by pair, over seeds and
 sessions (experiments/significance.py); null with one seed.
@@ -25,7 +26,7 @@ with quiet_tensorflow():
     from rich.console import Console
 
     from benchmarks.peers import deepctr_din, lightgbm_ranker
-    from benchmarks.peers.candidate_table import candidate_table
+    from benchmarks.peers.candidate_table import CandidateTable, candidate_table
     from benchmarks.peers.run_peer import run_peer
     from benchmarks.quality_data import DATASETS, QualityData, quality_data
     from experiments.compare import MODELS, compare
@@ -38,16 +39,25 @@ PEERS = ("lightgbm", "deepctr_din")
 _METRICS = ("auc", "ndcg_at_10", "mrr")
 
 
-def measure(quality: QualityData, output: Path, *, seeds: int, peers: bool, jobs: int) -> Comparison:
-    """Trains models and peers and compares them; goes on where it was stopped."""
+def measure(quality: QualityData, output: Path, *, seeds: int, peers: bool, minutes: float, jobs: int) -> Comparison:
+    """Trains models and peers and compares them; goes on where it was stopped.
+
+    Args:
+        quality: the data set.
+        output: the experiment's directory.
+        seeds: of every model and peer.
+        peers: whether they are compared too.
+        minutes: for the search of LightGBM's settings where none are stored.
+        jobs: models trained at the same time.
+    """
     compare(quality.scenario, quality.data, output, seeds=seeds, jobs=jobs, truth=quality.truth)
     if peers:
-        _run_peers(quality, output, seeds, threads=2)
+        _run_peers(quality, output, seeds, minutes=minutes, threads=2)
     labels = (*(PEERS if peers else ()), *MODELS)
     return compare_trials(read_trials(output), labels, truth=quality.truth)
 
 
-def _run_peers(quality: QualityData, output: Path, seeds: int, threads: int) -> None:
+def _run_peers(quality: QualityData, output: Path, seeds: int, *, minutes: float, threads: int) -> None:
     ours = next(trial for trial in read_trials(output) if trial.facts.label == MODELS[-1])
     done = {(trial.facts.label, trial.facts.seed) for trial in read_trials(output)}
     if all((label, seed) in done for label in PEERS for seed in range(1, seeds + 1)):
@@ -56,7 +66,7 @@ def _run_peers(quality: QualityData, output: Path, seeds: int, threads: int) -> 
     train, validation, test = (
         candidate_table(quality.data, quality.scenario, part) for part in ("train", "validation", "test")
     )
-    trees = lightgbm_ranker.stored_settings(quality.scenario.name)
+    trees = _tree_settings(quality.scenario.name, train, validation, output, minutes=minutes, threads=threads)
     units = deepctr_din.equal_units(quality.scenario, train, ours.facts.dense_parameters)
     for seed in range(1, seeds + 1):
         fits = {
@@ -69,6 +79,19 @@ def _run_peers(quality: QualityData, output: Path, seeds: int, threads: int) -> 
         }
         for label, fit in fits.items():
             run_peer(label, seed, output, candidates, fit)
+
+
+def _tree_settings(
+    scenario: str, train: CandidateTable, validation: CandidateTable, output: Path, *, minutes: float, threads: int
+) -> dict[str, Any]:
+    """Those stored for the scenario; else those that a search finds, which are kept beside the trials."""
+    if settings := lightgbm_ranker.stored_settings(scenario):
+        return settings
+    path = output / "lightgbm_settings.json"
+    if not path.exists():
+        found = lightgbm_ranker.tune(train, validation, minutes=minutes, threads=threads)
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def summary(comparison: Comparison) -> dict[str, Any]:
@@ -99,6 +122,9 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
+    parser.add_argument(
+        "--search-minutes", type=float, default=12, help="for LightGBM's settings, where none are stored"
+    )
     parser.add_argument("--no-peers", action="store_true", help="our own models alone")
     parser.add_argument("--fast", action="store_true", help="one seed at a small size")
     parser.add_argument("--json", action="store_true", help="no tables")
@@ -114,6 +140,7 @@ def main() -> None:
             output / "experiment",
             seeds=1 if arguments.fast else arguments.seeds,
             peers=not arguments.no_peers,
+            minutes=0.5 if arguments.fast else arguments.search_minutes,
             jobs=arguments.jobs,
         )
         comparison.write(output / "experiment")

@@ -70,19 +70,10 @@ _FIRST_GUESSES: tuple[Settings, ...] = (
 )
 
 
-def stored_settings(scenario: str) -> Settings:
-    """Settings for `fit_and_score` that were found for a scenario of `configs/`.
-
-    Args:
-        scenario: its name.
-
-    Raises:
-        KeyError: there are none for it.
-    """
+def stored_settings(scenario: str) -> Settings | None:
+    """Settings for `fit_and_score` that were found for a scenario of `configs/`, by its name; None where none were."""
     stored = json.loads(_STORED.read_text(encoding="utf-8"))
-    if scenario not in stored:
-        raise KeyError(f"no settings for `{scenario}` in {_STORED.name}, which has {', '.join(stored)}; search them")
-    return dict(stored[scenario]["settings"])
+    return dict(stored[scenario]["settings"]) if scenario in stored else None
 
 
 def tune(
