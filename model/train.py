@@ -70,7 +70,7 @@ def train(
             verbose=verbose,
             callbacks=[tf.keras.callbacks.TerminateOnNaN(), best, *callbacks],
         ).history
-    if not math.isfinite(history["loss"][-1]):
+    if not all(math.isfinite(history[name][-1]) for name in ("loss", "val_loss") if name in history):
         raise InputError("training: the loss is no longer finite; lower training.dense_learning_rate")
     load_weights(model, directory)
 

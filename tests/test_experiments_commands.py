@@ -63,7 +63,7 @@ def test_models_are_compared_at_one_size_and_more_seeds_are_added(place: Path, t
 
 @pytest.mark.slow
 def test_the_gates_units_are_ablated(place: Path, tmp_path: Path) -> None:
-    awmoe("ablate", place, tmp_path, "--seeds", "1")
+    awmoe("ablate", place, tmp_path, "--seeds", "1", "--set", "model.experts.layers=[16, 8]")
     comparison = Comparison.read(tmp_path, "ablate")
     assert comparison.labels == ("base", "gate_unit", "activation_unit", "both")
     sizes = [model.dense_parameters for model in comparison.models.values()]

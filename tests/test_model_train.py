@@ -202,6 +202,7 @@ def test_a_slice_without_sessions_has_no_metrics(
         "auc_at_10": None,
         "ndcg": None,
         "ndcg_at_10": None,
+        "mrr": None,
         "pooled_auc": None,
         "log_loss": None,
     }
