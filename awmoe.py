@@ -8,26 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
+import awmoe_experiments
+from awmoe_options import DIRECTORY, FILE, SET, load
 from pipeline.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.table import Table
-
-    from experiments.comparison import Comparison
-    from pipeline.config import Scenario
-    from pipeline.prepared_data import PreparedData
-
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-SET = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Lay a value over the file: training.epochs=1"
-)
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output directory.")
 
 
@@ -40,8 +28,12 @@ def cli() -> None:
     The stages, in the order of the data:
       simulate -> preprocess [-> validate] -> train -> evaluate -> export -> serve -> rank
     `awmoe demo --output demo-output` runs them all on a simulated log.
-    Experiments, which train many models: compare, ablate, losses, sweep.
+    Experiments, which train many models: compare, ablate, losses, sweep; then report.
     """
+
+
+for command in awmoe_experiments.COMMANDS:
+    cli.add_command(command)
 
 
 @cli.command()
@@ -109,7 +101,7 @@ def preprocess(
       awmoe preprocess configs/search.yaml --input data/log --output data/prepared
       awmoe preprocess configs/search.yaml --input data/log --output data/prepared --date-range 2024-03-15
     """
-    scenario = _scenario(config, overrides)
+    scenario = load(config, overrides)
     from pipeline.days import DateRange
     from pipeline.progress import progress_bar
     from pipeline.quiet_tensorflow import quiet_tensorflow
@@ -177,7 +169,7 @@ def validate(
     from pipeline.validation.validate import validate as run
 
     new_data, old_data = PreparedData.open(new), PreparedData.open(old)
-    scenario = _scenario(config or new_data.scenario_path, overrides)
+    scenario = load(config or new_data.scenario_path, overrides)
     report = run(new_data, old_data, scenario.validation, parts or PARTS)
     if as_json:
         click.echo(json.dumps(report.as_dict(everything), allow_nan=False))
@@ -204,7 +196,7 @@ def train(config: Path, data: Path, output: Path, overrides: tuple[str, ...], ov
     Example:
       awmoe train configs/search.yaml --data data/prepared --output runs/search
     """
-    scenario = _scenario(config, overrides)
+    scenario = load(config, overrides)
     from pipeline.prepared_data import PreparedData
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
@@ -245,57 +237,6 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
     output = output or run_directory / "metrics.json"
     evaluation.write(output)
     Console().print(evaluation.table())
-    click.echo(f"written: {output}")
-
-
-@cli.command()
-@click.argument("experiment", type=DIRECTORY)
-@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess` that the trials are of.")
-@click.option("--ablation", type=DIRECTORY, help="Output of `awmoe ablate`: adds Table VI.")
-@click.option("--losses", type=DIRECTORY, help="Output of `awmoe losses`: adds its tables.")
-@click.option("--sweep", type=DIRECTORY, help="Output of `awmoe sweep`: adds Figure 8.")
-@click.option("--output", default="report.html", show_default=True, type=FILE, help="The page.")
-@click.option("--label", help="Whose model the figures look into; default: aw_moe_cl, or the last.")
-def report(
-    experiment: Path,
-    data: Path,
-    ablation: Path | None,
-    losses: Path | None,
-    sweep: Path | None,
-    output: Path,
-    label: str | None,
-) -> None:
-    """Write one HTML page, which loads nothing, about what `awmoe compare` wrote to EXPERIMENT.
-
-    Tables, training curves, which features matter to whom, the gates of user groups, the use
-    of the experts, calibration, and two users with one query (docs/report.md).
-
-    \b
-    Example:
-      awmoe report experiments/search --data data/prepared --output report.html
-    """
-    from pipeline.prepared_data import PreparedData
-    from pipeline.progress import progress_bar
-    from pipeline.quiet_tensorflow import quiet_tensorflow
-
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: there is no directory {output.parent}")
-    prepared = PreparedData.open(data)
-    with quiet_tensorflow():
-        from experiments.report.write_report import write_report
-    with progress_bar("looking into the models") as advance:
-        written = write_report(
-            experiment,
-            prepared,
-            output,
-            ablation=ablation,
-            losses=losses,
-            sweep=sweep,
-            label=label,
-            progress=advance,
-        )
-    for what, command in written.left_out:
-        click.echo(f"not in this report: {what} ({command})")
     click.echo(f"written: {output}")
 
 
@@ -413,183 +354,6 @@ def rank(
     click.echo(json.dumps(ranking.as_dict(), allow_nan=False) if as_json else ranking.table(top))
 
 
-SEEDS = click.option(
-    "--seeds", default=5, show_default=True, type=click.IntRange(1), help="Train each with so many seeds: 1, 2, ..."
-)
-JOBS = click.option(
-    "--jobs",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Train so many at a time; they share the cores.",
-)
-SIZE = click.option(
-    "--size",
-    default="equal",
-    show_default=True,
-    type=click.Choice(["equal", "config"]),
-    help="equal: experts as wide as gives all the same number of dense weights; config: as the scenario says.",
-)
-TRUTH = click.option(
-    "--truth", type=FILE, help="truth.parquet of a simulated log: how much of the possible is reached."
-)
-DATA = click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
-EXPERIMENT = click.option(
-    "--output", required=True, type=DIRECTORY, help="The experiment's directory. What is done there is not done again."
-)
-
-
-@cli.command()
-@click.argument("config", type=FILE)
-@DATA
-@EXPERIMENT
-@click.option(
-    "--models",
-    default="dnn,din,category_moe,aw_moe,aw_moe_cl",
-    show_default=True,
-    help="What to compare, a baseline first.",
-)
-@SEEDS
-@SIZE
-@TRUTH
-@JOBS
-@SET
-def compare(
-    config: Path,
-    data: Path,
-    output: Path,
-    models: str,
-    seeds: int,
-    size: Any,
-    truth: Path | None,
-    jobs: int,
-    overrides: tuple[str, ...],
-) -> None:
-    """Train the models with several seeds and compare them (the paper's Tables II to IV).
-
-    Writes comparison.json: metrics on the full test part and on each slice, with their spread over
-    seeds, and for each pair of models the difference, its interval and p-values. Stopped, the same
-    command goes on where it was; docs/experiments.md says more.
-
-    \b
-    Example:
-      awmoe compare configs/search.yaml --data data/prepared --output runs/models
-    """
-    scenario = _scenario(config, overrides)
-    names: Any = [name.strip() for name in models.split(",")]
-    prepared = _for_experiments(data)
-    from experiments.compare import compare as run
-
-    _show_comparison(
-        run(scenario, prepared, output, models=names, seeds=seeds, size=size, jobs=jobs, truth=truth), output
-    )
-
-
-@cli.command()
-@click.argument("config", type=FILE)
-@DATA
-@EXPERIMENT
-@SEEDS
-@SIZE
-@TRUTH
-@JOBS
-@SET
-def ablate(
-    config: Path,
-    data: Path,
-    output: Path,
-    seeds: int,
-    size: Any,
-    truth: Path | None,
-    jobs: int,
-    overrides: tuple[str, ...],
-) -> None:
-    """Train AW-MoE without and with the two units of its gate (the paper's Table VI).
-
-    base has neither, then come the gate unit, the activation unit, and both. Writes comparison.json,
-    as `awmoe compare` does.
-
-    \b
-    Example:
-      awmoe ablate configs/search.yaml --data data/prepared --output runs/units
-    """
-    scenario = _scenario(config, overrides)
-    prepared = _for_experiments(data)
-    from experiments.ablate import ablate as run
-
-    _show_comparison(run(scenario, prepared, output, seeds=seeds, size=size, jobs=jobs, truth=truth), output)
-
-
-@cli.command()
-@click.argument("config", type=FILE)
-@DATA
-@EXPERIMENT
-@SEEDS
-@TRUTH
-@JOBS
-@SET
-def losses(
-    config: Path, data: Path, output: Path, seeds: int, truth: Path | None, jobs: int, overrides: tuple[str, ...]
-) -> None:
-    """Train the scenario's model with each ranking loss: pointwise, listwise, pairwise.
-
-    Writes comparison.json, as `awmoe compare` does.
-
-    \b
-    Example:
-      awmoe losses configs/search.yaml --data data/prepared --output runs/losses
-    """
-    scenario = _scenario(config, overrides)
-    prepared = _for_experiments(data)
-    from experiments.losses import losses as run
-
-    _show_comparison(run(scenario, prepared, output, seeds=seeds, jobs=jobs, truth=truth), output)
-
-
-@cli.command()
-@click.argument("config", type=FILE)
-@DATA
-@EXPERIMENT
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Train each setting with so many.")
-@click.option(
-    "--values", type=click.IntRange(1), help="At most so many values a parameter, over its range; default all."
-)
-@click.option(
-    "--search", default=0, show_default=True, type=click.IntRange(0), help="Then try so many settings of all three."
-)
-@JOBS
-@SET
-def sweep(
-    config: Path,
-    data: Path,
-    output: Path,
-    seeds: int,
-    values: int | None,
-    search: int,
-    jobs: int,
-    overrides: tuple[str, ...],
-) -> None:
-    """Vary the contrastive loss's mask probability, negatives and weight (the paper's Figure 8).
-
-    One at a time around the scenario's values. Writes sweep.json: AUC@10 of the users with few
-    behaviours and of all, on the test part as in the paper; the best setting is chosen on the
-    validation part, and so does --search (with Optuna) choose what to try.
-
-    \b
-    Example:
-      awmoe sweep configs/search.yaml --data data/prepared --output runs/contrastive --search 20
-    """
-    scenario = _scenario(config, overrides)
-    prepared = _for_experiments(data)
-    from experiments.sweep import SWEEP
-    from experiments.sweep import sweep as run
-    from experiments.sweep_tables import sweep_tables
-
-    found = run(scenario, prepared, output, seeds=seeds, values=values, search=search, jobs=jobs)
-    _print(sweep_tables(found))
-    click.echo(f"written: {output / SWEEP}")
-
-
 @cli.command()
 @click.option("--output", required=True, type=DIRECTORY, help="Directory for everything the demo writes.")
 @click.option("--users", default=20_000, show_default=True, type=click.IntRange(1), help="Users of the simulated log.")
@@ -609,45 +373,11 @@ def demo(output: Path, users: int, epochs: int | None, seed: int, as_json: bool,
     run_demo(output, users=users, epochs=epochs, seed=seed, as_json=as_json, overwrite=overwrite)
 
 
-def _for_experiments(data: Path) -> PreparedData:
-    """The data, and TensorFlow loaded without its noise."""
-    from pipeline.prepared_data import PreparedData
-    from pipeline.quiet_tensorflow import quiet_tensorflow
-
-    prepared = PreparedData.open(data)
-    with quiet_tensorflow():
-        import experiments.run_trials  # noqa: F401
-    return prepared
-
-
-def _show_comparison(comparison: Comparison, output: Path) -> None:
-    from experiments.comparison import COMPARISON
-    from experiments.comparison_tables import comparison_tables
-
-    _print(comparison_tables(comparison))
-    click.echo(f"written: {output / COMPARISON}")
-
-
-def _print(tables: Iterable[Table]) -> None:
-    from rich.console import Console
-
-    # a log file has no width to keep to
-    console = Console() if sys.stdout.isatty() else Console(width=180)
-    for table in tables:
-        console.print(table)
-
-
 def _json(file: IO[str]) -> Any:
     try:
         return json.load(file)
     except ValueError as error:
         raise InputError(f"{file.name}: is no JSON: {error}") from None
-
-
-def _scenario(config: Path, overrides: tuple[str, ...]) -> Scenario:
-    from pipeline.config import load_scenario
-
-    return load_scenario(config, overrides)
 
 
 def main() -> None:

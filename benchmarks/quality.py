@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 with quiet_tensorflow():
@@ -130,6 +131,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="no tables")
     arguments = parser.parse_args()
 
+    try:
+        results = _measure_all(arguments)
+    except InputError as error:
+        parser.error(str(error))
+    print(json.dumps({"datasets": results}, allow_nan=False))
+
+
+def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     results = {}
     for name in arguments.datasets:
         output = arguments.output / name
@@ -148,7 +157,7 @@ def main() -> None:
         if not arguments.json:
             for table in comparison_tables(comparison):
                 Console().print(table)
-    print(json.dumps({"datasets": results}, allow_nan=False))
+    return results
 
 
 if __name__ == "__main__":

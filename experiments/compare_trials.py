@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from experiments.comparison import Comparison, MetricSummary, ModelSummary, Pair, PartComparison, Summary
-from experiments.session_values import Values, linearised, session_numbers, session_values
+from experiments.linearised import linearised
 from experiments.significance import difference_test, paired_p_over_sessions_alone
 from experiments.trial import TrialResult
 from model.evaluate import with_truth
 from model.session_metrics import SESSION_METRICS
+from model.session_values import RANKINGS, Values, session_numbers, session_values
 from pipeline.errors import InputError
 
 _SAME = ("session_id", "item_id", "label")
@@ -81,11 +82,10 @@ def _same(result: TrialResult, first: pa.Table) -> pa.Table:
 
 
 def _references(candidates: pa.Table, sessions: np.ndarray) -> dict[str, Values]:
-    columns = {"popularity": "popularity", "displayed": "displayed", "oracle": "probability"}
     return {
         ranking: session_values(candidates, sessions, column)
-        for ranking, column in columns.items()
-        if column in candidates.column_names
+        for ranking, column in RANKINGS.items()
+        if ranking != "model" and column in candidates.column_names
     }
 
 

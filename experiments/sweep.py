@@ -11,10 +11,10 @@ import numpy as np
 
 from experiments.comparison import Summary
 from experiments.run_trials import run_trials
-from experiments.session_values import session_numbers, session_values
 from experiments.setting_search import Setting, SettingSearch
 from experiments.trial import Trial, TrialResult
 from experiments.vary import vary, with_model
+from model.session_values import session_numbers, session_values
 from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
@@ -118,8 +118,10 @@ def sweep(
         return [Trial(_label(setting), vary(base, {**keys, "training.seed": seed})) for seed in of_seeds]
 
     settings = {_label(setting): setting for points in curves.values() for setting in points}
-    run_trials([trial for setting in settings.values() for trial in trials(setting)], data, output, jobs=jobs)
-    results = {label: run_trials(trials(setting), data, output) for label, setting in settings.items()}
+    done = iter(
+        run_trials([trial for setting in settings.values() for trial in trials(setting)], data, output, jobs=jobs)
+    )
+    results = {label: [next(done) for _ in of_seeds] for label in settings}
 
     joint = SettingSearch(output)
     for label, setting in settings.items():

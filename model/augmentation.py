@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from pipeline import config
-from pipeline.features import Features
+
+#: What `Preprocessing` makes of the behaviours' ages, the last two where they are needed.
+_AGES = ("behavior_age_days", "behavior_age_days/missing", "behavior_age_days/log")
 
 
 class Augmentation(tf.keras.layers.Layer):
@@ -23,11 +25,9 @@ class Augmentation(tf.keras.layers.Layer):
     Reference: Xie et al., Contrastive Learning for Sequential Recommendation, ICDE 2022.
     """
 
-    def __init__(self, options: config.Contrastive, features: Features) -> None:
+    def __init__(self, options: config.Contrastive) -> None:
         super().__init__(name="augmentation")
         self._options = options
-        names = (feature.name for feature in features.behavior_features if feature.field == "age_days")
-        self._ages = tuple(names)
 
     @property
     def reorders(self) -> bool:
@@ -50,7 +50,7 @@ class Augmentation(tf.keras.layers.Layer):
     def reorder(self, encoded: Mapping[str, tf.Tensor], drawn: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sessions with the ages of some neighbours permuted; all other inputs as they are."""
         count = encoded["behavior_count"][:, tf.newaxis]
-        ages = encoded[self._ages[0]]
+        ages = encoded[_AGES[0]]
         position = tf.broadcast_to(tf.range(tf.shape(ages)[1], dtype=count.dtype), tf.shape(ages))
         first, length = self._run(count, self._options.reorder_share)
         within = (position >= first) & (position < first + length)
@@ -60,8 +60,8 @@ class Augmentation(tf.keras.layers.Layer):
         start = tf.cast(first, tf.float32)
         shuffled = start + tf.random.uniform(tf.shape(ages)) * tf.cast(length, tf.float32)
         order = tf.argsort(tf.where(within, shuffled, tf.where(position < first, place, place + 0.5)), axis=1)
-        moved = {f"{name}{part}" for name in self._ages for part in ("", "/missing", "/log")} & encoded.keys()
-        return {**encoded, **{name: tf.gather(encoded[name], order, batch_dims=1) for name in moved}}
+        moved = {name: tf.gather(encoded[name], order, batch_dims=1) for name in _AGES if name in encoded}
+        return {**encoded, **moved}
 
     def _masked(self, kept: tf.Tensor) -> tf.Tensor:
         return kept * tf.cast(tf.random.uniform(tf.shape(kept)) >= self._options.mask_probability, kept.dtype)

@@ -31,35 +31,25 @@ class AWMoE(Ranker):
     def __init__(self, scenario: Scenario, table_rows: Mapping[str, int]) -> None:
         options = scenario.model
         self._contrasts = bool(options.contrastive.weight) and options.name == "aw_moe_cl"
-        names = {"contrastive_loss": self._contrasts, "load_balance_loss": bool(options.experts.load_balance)}
-        super().__init__(scenario, table_rows, gate_losses=[name for name, used in names.items() if used])
+        super().__init__(scenario, table_rows, gate_losses=["contrastive_loss"] if self._contrasts else [])
         self.gate_network = GateNetwork(options)
         self.top_k_gate = TopKGate(options.experts)
-        self.augmentation = Augmentation(options.contrastive, scenario.features)
+        self.augmentation = Augmentation(options.contrastive)
         self.contrastive = Contrastive(options.contrastive)
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         context = session.query if self._options.gate.context == "query" else candidates
         contributions = self.gate_network.contributions(session.behaviors, context)
         gate = self.gate_network.reduce(contributions, session.mask)
-        sparse = self.top_k_gate(gate, training=training)
 
         def losses() -> Losses:
-            terms: Losses = {}
-            if self._contrasts:
-                positive = self._other_view(encoded, session, contributions, context, training)
-                terms["contrastive_loss"] = (
-                    self._options.contrastive.weight,
-                    self._contrastive_loss(encoded, gate, positive),
-                )
-            if weight := self._options.experts.load_balance:
-                terms["load_balance_loss"] = (
-                    weight,
-                    self.top_k_gate.load_balance(sparse, self._real(encoded, "candidate")),
-                )
-            return terms
+            if not self._contrasts:
+                return {}
+            positive = self._other_view(encoded, session, contributions, context, training)
+            weight = self._options.contrastive.weight
+            return {"contrastive_loss": (weight, self._contrastive_loss(encoded, gate, positive))}
 
-        return Gate(sparse.weights, losses)
+        return Gate(self.top_k_gate(gate, training=training), losses)
 
     def _other_view(
         self, encoded: Encoded, session: Session, contributions: tf.Tensor, context: tf.Tensor, training: bool

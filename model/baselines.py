@@ -35,11 +35,7 @@ class CategoryMoE(Ranker):
 
     def __init__(self, scenario: Scenario, table_rows: Mapping[str, int]) -> None:
         options = scenario.model
-        names = {
-            "hierarchy_loss": bool(options.category_gate.parent),
-            "load_balance_loss": bool(options.experts.load_balance),
-        }
-        super().__init__(scenario, table_rows, gate_losses=[name for name, used in names.items() if used])
+        super().__init__(scenario, table_rows, gate_losses=["hierarchy_loss"] if options.category_gate.parent else [])
         of_name = {feature.name: feature for feature in scenario.features.encoded}
         self._category = (of_name[options.category_gate.feature],)
         self._parent = (of_name[options.category_gate.parent],) if options.category_gate.parent else None
@@ -58,21 +54,13 @@ class CategoryMoE(Ranker):
         sparse = self.top_k_gate(logits, noise, training=training)
 
         def losses() -> Losses:
-            terms: Losses = {}
-            if self.parent_gate:
-                parent, _ = self.parent_gate(self.embedding(encoded, self._parent, training=training))
-                terms["hierarchy_loss"] = (
-                    self._options.category_gate.hierarchy_weight,
-                    self._hierarchy_loss(encoded, sparse.weights, tf.nn.softmax(parent)),
-                )
-            if weight := self._options.experts.load_balance:
-                terms["load_balance_loss"] = (
-                    weight,
-                    self.top_k_gate.load_balance(sparse, self._real(encoded, "candidate")),
-                )
-            return terms
+            if not self.parent_gate:
+                return {}
+            parent, _ = self.parent_gate(self.embedding(encoded, self._parent, training=training))
+            weight = self._options.category_gate.hierarchy_weight
+            return {"hierarchy_loss": (weight, self._hierarchy_loss(encoded, sparse.weights, tf.nn.softmax(parent)))}
 
-        return Gate(sparse.weights, losses)
+        return Gate(sparse, losses)
 
     def _hierarchy_loss(self, encoded: Encoded, child: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
         """The hierarchical soft constraint: mean of `sum_k (g_parent - g_child)^2` over the chosen experts."""

@@ -15,13 +15,12 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from model.predict import predict
 from model.run_directory import Run
-from model.session_metrics import PAPER_METRICS, session_metrics
+from model.session_metrics import PAPER_METRICS
+from model.session_values import RANKINGS, Values, session_numbers, session_values
 from pipeline.errors import InputError
 from pipeline.prepared_data import Part, PreparedData
 
 _TRUTH = pa.schema({"session_id": pa.string(), "item_id": pa.string(), "probability": pa.float64()})
-#: The column of each ranking's scores; `model` and `oracle` are probabilities.
-_RANKINGS = {"model": "score", "popularity": "popularity", "displayed": "displayed", "oracle": "probability"}
 _PROBABILITIES = ("model", "oracle")
 _COLUMNS = ("sessions", *PAPER_METRICS, "pooled_auc", "log_loss")
 
@@ -117,22 +116,17 @@ def with_truth(candidates: pa.Table, path: Path) -> pa.Table:
 
 
 def _rankings(candidates: pa.Table) -> dict[str, dict[str, float | None]]:
-    sessions = candidates["session_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    labels = candidates["label"].to_numpy()
+    sessions = session_numbers(candidates)
     rankings = {}
-    for ranking, column in _RANKINGS.items():
+    for ranking, column in RANKINGS.items():
         if column in candidates.column_names:
-            scores = candidates[column].to_numpy().astype(np.float64)
-            # An unknown number, such as the age of an item without events, ranks last.
-            scores = np.where(np.isnan(scores), -np.inf, scores)
-            rankings[ranking] = _session_means(sessions, labels, scores)
+            rankings[ranking] = _session_means(session_values(candidates, sessions, column))
             if ranking in _PROBABILITIES:
-                rankings[ranking] |= _pooled(labels, scores)
+                rankings[ranking] |= _pooled(candidates["label"].to_numpy(), candidates[column].to_numpy())
     return rankings
 
 
-def _session_means(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
-    metrics = session_metrics(sessions, labels, scores)
+def _session_means(metrics: Values) -> dict[str, float | None]:
     counted = int(np.isfinite(metrics["auc"]).sum())
     means = {name: float(np.nanmean(values)) if np.isfinite(values).any() else None for name, values in metrics.items()}
     return {"sessions": counted, **means}

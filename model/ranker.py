@@ -13,9 +13,11 @@ from model.cross_features import CrossFeatures
 from model.embedding import Embedding
 from model.experts import Experts
 from model.input_network import InputNetwork
+from model.load_balance_loss import load_balance_loss
 from model.ranking_loss import ranking_loss
 from model.session_auc import SessionAUC
 from model.start_behavior import StartBehavior
+from model.top_k_gate import SparseGate
 from pipeline.config import Scenario
 
 Encoded = Mapping[str, tf.Tensor]
@@ -34,8 +36,13 @@ class Session(NamedTuple):
 class Gate(NamedTuple):
     """The experts' weights, `[B, K]` or a gate a candidate `[B, N, K]`, and what makes the losses on them."""
 
-    weights: tf.Tensor
+    sparse: SparseGate
     losses: Callable[[], Losses] = dict
+
+    @property
+    def weights(self) -> tf.Tensor:
+        """0 where an expert is not chosen."""
+        return self.sparse.weights
 
 
 class Ranker(tfrs.Model):
@@ -71,7 +78,8 @@ class Ranker(tfrs.Model):
         self.cross_features = CrossFeatures(scenario.features)
         self.input_network = InputNetwork(model, attention=attention)
         self.experts = Experts(model.expert_count, model.experts.layers)
-        names = ["loss", "ranking_loss", *gate_losses, *(["adversarial_loss"] if model.experts.adversarial else [])]
+        of_experts = {"load_balance_loss": model.experts.load_balance, "adversarial_loss": model.experts.adversarial}
+        names = ("loss", "ranking_loss", *gate_losses, *(name for name, weight in of_experts.items() if weight))
         self.loss_means = {name: tf.keras.metrics.Mean(name) for name in names}
         self.session_auc = SessionAUC()
 
@@ -110,6 +118,8 @@ class Ranker(tfrs.Model):
         labels, real = encoded["candidate_label"], self._real(encoded, "candidate")
         self.session_auc.update_state(labels, logits, real)
         losses = {"ranking_loss": (1.0, ranking_loss(self._loss, labels, logits, real)), **gate.losses()}
+        if experts.load_balance:
+            losses["load_balance_loss"] = experts.load_balance, load_balance_loss(gate.sparse, real)
         if drawn is not None:
             losses["adversarial_loss"] = experts.adversarial, adversarial_loss(scores, gate.weights, drawn, real)
         total = tf.add_n([weight * value for weight, value in losses.values()])
@@ -133,7 +143,7 @@ class Ranker(tfrs.Model):
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         """The weights of the experts; `candidates` `[B, N, E]` are None when a gate a session is asked for."""
-        return Gate(tf.ones([tf.shape(session.mask)[0], 1]))
+        return Gate(SparseGate(tf.ones([tf.shape(session.mask)[0], 1]), chance=None))
 
     def _session(self, encoded: Encoded, training: bool = False) -> Session:
         behaviors = self.embedding(encoded, self._features.behavior_features, training=training)

@@ -23,7 +23,7 @@ def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray
       the best order. Items with equal scores share the mean of their discounts, as if in
       random order.
     - `ndcg_at_10`: both sums over the first ten ranks.
-    - `mrr`: 1 / rank of the best positive, which is in the middle of the items that tie with it.
+    - `mrr`: 1 / rank of the best positive; where items tie with it, the rank expected in random order.
 
     Args:
         sessions: int `[M]`, which session an item belongs to, `0 .. S-1`.
@@ -57,19 +57,21 @@ def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray
         "auc_at_10": _auc(sessions[top], labels[top], scores[top], count),
         "ndcg": ndcg(np.ones_like(top), int(positives.max(initial=1))),
         "ndcg_at_10": ndcg(top, CUTOFF),
-        "mrr": np.where(both, _reciprocal_rank(sessions, labels, ranks, groups, count), np.nan),
+        "mrr": np.where(both, _reciprocal_rank(sessions, labels, groups, count), np.nan),
     }
 
 
-def _reciprocal_rank(
-    sessions: np.ndarray, labels: np.ndarray, ranks: np.ndarray, groups: np.ndarray, count: int
-) -> np.ndarray:
+def _reciprocal_rank(sessions: np.ndarray, labels: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """Of items sorted by session, then by falling score; 0 where a session has no positive."""
-    middle = (np.bincount(groups, ranks) / np.maximum(np.bincount(groups), 1))[groups] if len(groups) else ranks
-    positive = labels > 0
+    positives, negatives = np.bincount(groups, labels), np.bincount(groups, 1 - labels)
+    session = sessions[np.flatnonzero(np.diff(groups, prepend=-1))]
+    # Only negatives stand above the best positive.
+    above = np.cumsum(negatives) - negatives
+    above -= above[np.searchsorted(session, session)]
+    expected = 1 + above + negatives / (positives + 1)
     best = np.full(count, np.inf)
-    np.minimum.at(best, sessions[positive], middle[positive])
-    return 1 / (1 + best)
+    np.minimum.at(best, session[positives > 0], expected[positives > 0])
+    return 1 / best
 
 
 def _auc(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The sparse gate: the k largest entries of a gate, with noise in training, and its load balance."""
+"""The sparse gate: the k largest entries of a gate, with noise in training."""
 
 from __future__ import annotations
 
@@ -59,31 +59,10 @@ class TopKGate(tf.keras.layers.Layer):
             return SparseGate(tf.where(chosen, gate, 0.0), chance)
         return SparseGate(tf.nn.softmax(tf.where(chosen, noisy, noisy.dtype.min), axis=-1), chance)
 
-    def load_balance(self, gate: SparseGate, real: tf.Tensor) -> tf.Tensor:
-        """Squared coefficients of variation, over experts, of importance and load, added up.
-
-        Importance is an expert's sum of absolute weights over the batch, load its expected
-        number of sessions; load only with noise, which makes it differentiable.
-
-        Args:
-            gate: of each session, or of each candidate.
-            real: which candidates are real, `[B, N]`; the others have no part.
-        """
-        parts = [tf.abs(gate.weights)] + ([] if gate.chance is None else [gate.chance])
-        if gate.weights.shape.rank == 3:
-            parts = [tf.boolean_mask(part, real) for part in parts]
-        return tf.add_n([_squared_variation(part) for part in parts])
-
     def _exactly_k(self, noisy: tf.Tensor) -> tf.Tensor:
         """Which are the k largest; of equal ones the first."""
         indices = tf.math.top_k(noisy, self._top_k).indices
         return tf.reduce_any(tf.one_hot(indices, noisy.shape[-1], on_value=True, off_value=False), axis=-2)
-
-
-def _squared_variation(weights: tf.Tensor) -> tf.Tensor:
-    totals = tf.reduce_sum(weights, axis=0)
-    mean, variance = tf.nn.moments(totals, axes=[0])
-    return tf.math.divide_no_nan(variance, tf.square(mean))
 
 
 def _normal_cdf(values: tf.Tensor) -> tf.Tensor:

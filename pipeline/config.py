@@ -319,6 +319,8 @@ class Scenario(Section):
                         f"model.category_gate.{key}: `{feature}` is none of {', '.join(categories) or '(none)'}, "
                         "the categorical features of query and candidate"
                     )
+            if gate.parent == gate.feature:
+                raise ValueError(f"model.category_gate.parent: `{gate.parent}` is the category itself, not its parent")
             if gate.parent is not None and gate.parent.partition("_")[0] != gate.feature.partition("_")[0]:
                 raise ValueError(
                     f"model.category_gate.parent: `{gate.parent}` must be of the group that `{gate.feature}` is of"

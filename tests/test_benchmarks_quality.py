@@ -10,11 +10,9 @@ import pytest
 
 from benchmarks.peers.peer_scores import PeerScores
 from benchmarks.peers.run_peer import run_peer
-from benchmarks.quality import summary
-from benchmarks.quality_data import quality_data
+from benchmarks.quality import main, summary
 from experiments.compare_trials import compare_trials
 from experiments.trial import Trial, read_trials, run_trial
-from pipeline.errors import InputError
 from tiny_data import tiny_scenario, write_tiny_data
 
 
@@ -45,6 +43,11 @@ def test_a_peer_is_compared_as_our_models_are(tmp_path: Path) -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_raw_files_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"amazon2014_beauty: not there; say with --raw"):
-        quality_data("amazon_search", tmp_path, tmp_path / "output", fast=True)
+def test_raw_files_that_are_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--raw", str(tmp_path), "--output", str(tmp_path / "output"), "--datasets", "trivago"]
+    monkeypatch.setattr("sys.argv", ["quality", *options])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "trivago_2019_slice: not there; say with --raw" in capsys.readouterr().err

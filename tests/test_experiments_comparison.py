@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from experiments.compare_trials import compare_trials
 from experiments.comparison import COMPARISON, Comparison
 from experiments.comparison_tables import comparison_tables
-from experiments.session_values import linearised
+from experiments.linearised import linearised
 from experiments.significance import difference_test
 from experiments.trial import FACTS, SCORES, read_trials
 from model.session_metrics import SESSION_METRICS

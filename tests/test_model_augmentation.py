@@ -11,9 +11,7 @@ import tensorflow as tf
 
 from model.augmentation import Augmentation
 from pipeline.config import Contrastive
-from tiny_data import tiny_scenario
 
-FEATURES = tiny_scenario().features
 KINDS = ("mask", "crop", "reorder")
 T = 30
 #: Of many sessions: every number of behaviours from none to all places, and again.
@@ -27,7 +25,7 @@ def _seed() -> None:
 
 
 def layer(*kinds: Any, **options: Any) -> Augmentation:
-    return Augmentation(Contrastive(augmentations=kinds, **options), FEATURES)
+    return Augmentation(Contrastive(augmentations=kinds, **options))
 
 
 def left_out(augmentation: Augmentation, drawn: tf.Tensor | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from model.category_gate import CategoryGate
+from model.load_balance_loss import load_balance_loss
 from model.top_k_gate import SparseGate, TopKGate
 from pipeline.config import Experts
 
@@ -115,20 +116,20 @@ def test_load_balance_is_the_squared_variation_of_importance_and_load() -> None:
     gate = random_gate(9)
     quiet = layer(tf.constant(gate))
     importance = np.abs(quiet.weights.numpy()).sum(axis=0)
-    assert float(layer.load_balance(quiet, real)) == pytest.approx(squared_variation(importance), rel=1e-5)
+    assert float(load_balance_loss(quiet, real)) == pytest.approx(squared_variation(importance), rel=1e-5)
 
     sparse, _ = with_known_noise(layer, gate)
     parts = [np.abs(sparse.weights.numpy()).sum(axis=0), chance_of(sparse).sum(axis=0)]
-    assert float(layer.load_balance(sparse, real)) == pytest.approx(sum(map(squared_variation, parts)), rel=1e-5)
+    assert float(load_balance_loss(sparse, real)) == pytest.approx(sum(map(squared_variation, parts)), rel=1e-5)
 
 
 def test_load_balance_of_equal_loads_is_0_and_of_one_expert_alone_the_most() -> None:
-    layer, real = gate_layer(), tf.ones([K, 1], tf.bool)
+    real = tf.ones([K, 1], tf.bool)
     turns = tf.eye(K) - tf.roll(tf.eye(K), 1, axis=1)  # each expert once with weight 1 and once with -1
-    assert float(layer.load_balance(SparseGate(turns, tf.ones([K, K])), real)) == pytest.approx(0, abs=1e-7)
+    assert float(load_balance_loss(SparseGate(turns, tf.ones([K, K])), real)) == pytest.approx(0, abs=1e-7)
     alone = tf.one_hot([2] * K, K)
-    assert float(layer.load_balance(SparseGate(alone, None), real)) == pytest.approx(K - 1, rel=1e-6)
-    assert float(layer.load_balance(SparseGate(tf.zeros([K, K]), None), real)) == 0
+    assert float(load_balance_loss(SparseGate(alone, None), real)) == pytest.approx(K - 1, rel=1e-6)
+    assert float(load_balance_loss(SparseGate(tf.zeros([K, K]), None), real)) == 0
 
 
 def test_padded_candidates_have_no_part_in_the_load() -> None:
@@ -136,8 +137,8 @@ def test_padded_candidates_have_no_part_in_the_load() -> None:
     sparse, _ = with_known_noise(layer, random_gate(2, 3))
     real = np.array([[True, True, False], [True, False, False]])
     kept = SparseGate(tf.constant(sparse.weights.numpy()[real]), tf.constant(chance_of(sparse)[real]))
-    expected = float(layer.load_balance(kept, tf.constant(real)))
-    assert float(layer.load_balance(sparse, tf.constant(real))) == pytest.approx(expected, rel=1e-6)
+    expected = float(load_balance_loss(kept, tf.constant(real)))
+    assert float(load_balance_loss(sparse, tf.constant(real))) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
@@ -147,7 +148,7 @@ def test_gradients_are_finite_and_reach_what_makes_the_noise(normalize: bool, sc
     inputs = tf.constant(scale * np.random.default_rng(0).normal(size=(5, 3)), tf.float32)
     with tf.GradientTape() as tape:
         logits, noise = category(inputs)
-        loss = layer.load_balance(layer(logits, noise, training=True), tf.ones([5, 1], tf.bool))
+        loss = load_balance_loss(layer(logits, noise, training=True), tf.ones([5, 1], tf.bool))
     gradients = dict(zip(("linear", "noise"), tape.gradient(loss, category.trainable_variables), strict=True))
     for name, gradient in gradients.items():
         assert np.isfinite(gradient).all(), name

@@ -1,18 +1,26 @@
 """The scenario file: what is right loads, what is wrong says where and what is allowed."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from pipeline.config import Scenario, dump_scenario, load_scenario, parse_scenario
+from pipeline.config import ModelName, Scenario, dump_scenario, load_scenario, parse_scenario
 from pipeline.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 SEARCH = ROOT / "configs" / "search.yaml"
+shipped = pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@shipped
+@pytest.mark.parametrize("name", get_args(ModelName))
+def test_every_shipped_scenario_has_what_each_model_needs(path: Path, name: str) -> None:
+    assert load_scenario(path, [f"model.name={name}"]).model.name == name
+
+
+@shipped
 def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> None:
     scenario = load_scenario(path)
     assert parse_scenario(yaml.safe_load(dump_scenario(scenario)), "dump") == scenario

@@ -40,33 +40,20 @@ _MOST_TREES = 3_000
 #: Settings that are not LightGBM's own.
 _OWN = ("categories",)
 #: A search starts from these, so that it is no worse than a sensible guess.
+_FIRST_GUESS: Settings = {
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.8,
+    "lambda_l2": 1.0,
+    "cat_smooth": 50.0,
+    "cat_l2": 10.0,
+    "min_data_per_group": 100,
+}
 _FIRST_GUESSES: tuple[Settings, ...] = (
-    {
-        "objective": "binary",
-        "categories": "no_items",
-        "learning_rate": 0.05,
-        "num_leaves": 31,
-        "min_data_in_leaf": 200,
-        "feature_fraction": 0.7,
-        "bagging_fraction": 0.8,
-        "lambda_l2": 1.0,
-        "cat_smooth": 50.0,
-        "cat_l2": 10.0,
-        "min_data_per_group": 100,
-    },
-    {
-        "objective": "lambdarank",
-        "categories": "all",
-        "learning_rate": 0.05,
-        "num_leaves": 31,
-        "min_data_in_leaf": 200,
-        "feature_fraction": 0.7,
-        "bagging_fraction": 0.8,
-        "lambda_l2": 1.0,
-        "cat_smooth": 50.0,
-        "cat_l2": 10.0,
-        "min_data_per_group": 100,
-    },
+    {"objective": "binary", "categories": "no_items", **_FIRST_GUESS},
+    {"objective": "lambdarank", "categories": "all", **_FIRST_GUESS},
 )
 
 

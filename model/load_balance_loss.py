@@ -1,0 +1,31 @@
+"""The load-balancing term: all experts shall be used."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from model.top_k_gate import SparseGate
+
+
+def load_balance_loss(gate: SparseGate, real: tf.Tensor) -> tf.Tensor:
+    """Squared coefficients of variation, over experts, of importance and load, added up.
+
+    Importance is an expert's sum of absolute weights over the batch, load its expected
+    number of sessions; load only with noise, which makes it differentiable.
+
+    Args:
+        gate: of each session, or of each candidate.
+        real: which candidates are real, `[B, N]`; the others have no part.
+
+    Reference: Shazeer et al., The Sparsely-Gated Mixture-of-Experts Layer, ICLR 2017.
+    """
+    parts = [tf.abs(gate.weights)] + ([] if gate.chance is None else [gate.chance])
+    if gate.weights.shape.rank == 3:
+        parts = [tf.boolean_mask(part, real) for part in parts]
+    return tf.add_n([_squared_variation(part) for part in parts])
+
+
+def _squared_variation(weights: tf.Tensor) -> tf.Tensor:
+    totals = tf.reduce_sum(weights, axis=0)
+    mean, variance = tf.nn.moments(totals, axes=[0])
+    return tf.math.divide_no_nan(variance, tf.square(mean))
