@@ -88,8 +88,5 @@ def _batches(encoded: Mapping[str, np.ndarray]) -> Iterator[tuple[np.ndarray, di
 
 
 def _cut(name: str, values: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
-    return values if values.ndim == 1 else values[:, : sizes[name.partition("_")[0]]] if _is_listed(name) else values
-
-
-def _is_listed(name: str) -> bool:
-    return name.startswith(("behavior_", "candidate_"))
+    group = name.partition("_")[0]
+    return values[:, : sizes[group]] if values.ndim > 1 and group in sizes else values
