@@ -71,7 +71,9 @@ def quality_data(name: str, raw: Path, output: Path, *, fast: bool) -> QualityDa
         InputError: the raw files are not there.
     """
     source = _SOURCES[name]
-    scenario = load_scenario(_ROOT / source.config, _FAST if fast else ())
+    days = DateRange.parse(source.fast_days) if fast and source.fast_days else None
+    overrides = [*(_FAST if fast else ()), *(["pipeline.partition_by=day"] if days else ())]
+    scenario = load_scenario(_ROOT / source.config, overrides)
     log, prepared = raw / source.directory if source.directory else output / "log", output / "prepared"
     if not (prepared / MANIFEST).exists():
         shutil.rmtree(prepared, ignore_errors=True)
@@ -80,7 +82,6 @@ def quality_data(name: str, raw: Path, output: Path, *, fast: bool) -> QualityDa
             simulate(log, users=source.fast_users if fast else source.users)
         elif not log.is_dir():
             raise InputError(f"{log}: not there; say with --raw where {source.directory} is, or leave {name} out")
-        days = DateRange.parse(source.fast_days) if fast and source.fast_days else None
         preprocess(scenario, str(log), str(prepared), days=days)
     truth = None if source.directory else log / TRUTH
     return QualityData(name, scenario, PreparedData.open(prepared), truth)

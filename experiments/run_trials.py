@@ -6,8 +6,8 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -58,6 +58,8 @@ def run_trials(trials: Sequence[Trial], data: PreparedData, experiment: Path, *,
     return [result for trial in trials if (result := finished_trial(trial, experiment))]
 
 
+_INTRA_OP_THREADS = "TF_NUM_INTRAOP_THREADS"
+
 #: A trial that ended, after how many seconds, and with what error.
 _Ended = tuple[Trial, float, str]
 
@@ -98,10 +100,11 @@ def _apart(
                 ours, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(
                     target=train_in_process,
-                    args=(trial.label, trial.scenario, data, experiment, threads, theirs),
+                    args=(trial.label, trial.scenario, data, experiment, theirs),
                     daemon=True,
                 )
-                process.start()
+                with _threads(threads):
+                    process.start()
                 theirs.close()
                 progress.start(trial)
                 running[process.sentinel] = trial, process, ours, time.perf_counter()
@@ -112,6 +115,25 @@ def _apart(
     finally:
         for _, process, _, _ in running.values():
             process.kill()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Processes started inside compute each operation with so many threads.
+
+    The environment says it, since a process may load the caller's script, and TensorFlow with it, before
+    it comes to our code. Not the threads between operations: with one of them reading the records may
+    wait for itself.
+    """
+    before = os.environ.get(_INTRA_OP_THREADS)
+    os.environ[_INTRA_OP_THREADS] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_INTRA_OP_THREADS]
+        else:
+            os.environ[_INTRA_OP_THREADS] = before
 
 
 def _said(process: BaseProcess, connection: Connection) -> str:

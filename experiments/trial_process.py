@@ -1,6 +1,6 @@
 """A trial in a process of its own.
 
-Imports nothing heavy at the top: the process sets its threads before it loads TensorFlow.
+Imports nothing heavy at the top: what TensorFlow says when it starts is kept from the terminal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def train_in_process(
-    label: str, scenario: Scenario, data: PreparedData, experiment: Path, threads: int, connection: Connection
+    label: str, scenario: Scenario, data: PreparedData, experiment: Path, connection: Connection
 ) -> None:
     """Runs a trial and sends its error, an empty string if there is none.
 
@@ -31,17 +31,12 @@ def train_in_process(
         scenario: of the trial.
         data: that it trains on.
         experiment: directory that gets the trial.
-        threads: that TensorFlow may use.
         connection: gets the error.
     """
     # Ctrl-C goes to all processes of a terminal; the parent ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with quiet_tensorflow():
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        # Not the threads between operations: with one of them reading the records may wait for itself.
         from experiments.trial import Trial, run_trial
     error = ""
     try:

@@ -92,6 +92,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from pipeline.quiet_tensorflow import quiet_tensorflow
+with quiet_tensorflow():
+    import tensorflow as tf
+    tf.zeros(1)  # every process of a trial loads the script, and its TensorFlow has begun before ours
 if __name__ == "__main__":
     with quiet_tensorflow():
         from test_experiments_run_trials import *
