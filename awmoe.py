@@ -28,7 +28,7 @@ def cli() -> None:
     The stages, in the order of the data:
       simulate -> preprocess [-> validate] -> train -> evaluate -> export -> serve -> rank
     `awmoe demo --output demo-output` runs them all on a simulated log.
-    Experiments, which train many models: compare, ablate, losses, sweep; then report.
+    Experiments, which train many models: compare, ablate, gates, losses, sweep; then report.
     """
 
 

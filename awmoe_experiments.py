@@ -160,6 +160,34 @@ def losses(
 @click.argument("config", type=FILE)
 @DATA
 @EXPERIMENT
+@SEEDS
+@TRUTH
+@JOBS
+@SET
+def gates(
+    config: Path, data: Path, output: Path, seeds: int, truth: Path | None, jobs: int, overrides: tuple[str, ...]
+) -> None:
+    """Train AW-MoE with each form of its gate: raw (eq. 8), softmax, scaled.
+
+    Writes comparison.json, as `awmoe compare` does.
+
+    \b
+    Example:
+      awmoe gates configs/search.yaml --data data/prepared --output runs/gates
+    """
+    from pipeline.prepared_data import PreparedData
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    scenario, prepared = load(config, overrides), PreparedData.open(data)
+    with quiet_tensorflow():
+        from experiments.gates import gates as run
+    _show_comparison(run(scenario, prepared, output, seeds=seeds, jobs=jobs, truth=truth), output)
+
+
+@click.command()
+@click.argument("config", type=FILE)
+@DATA
+@EXPERIMENT
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Train each setting with so many.")
 @click.option(
     "--values", type=click.IntRange(1), help="At most so many values a parameter, over its range; default all."
@@ -206,6 +234,7 @@ def sweep(
 @click.argument("experiment", type=DIRECTORY)
 @DATA
 @click.option("--ablation", type=DIRECTORY, help="Output of `awmoe ablate`: adds Table VI.")
+@click.option("--gates", type=DIRECTORY, help="Output of `awmoe gates`: adds its tables.")
 @click.option("--losses", type=DIRECTORY, help="Output of `awmoe losses`: adds its tables.")
 @click.option("--sweep", type=DIRECTORY, help="Output of `awmoe sweep`: adds Figure 8.")
 @click.option("--output", default="report.html", show_default=True, type=FILE, help="The page.")
@@ -214,6 +243,7 @@ def report(
     experiment: Path,
     data: Path,
     ablation: Path | None,
+    gates: Path | None,
     losses: Path | None,
     sweep: Path | None,
     output: Path,
@@ -243,6 +273,7 @@ def report(
             prepared,
             output,
             ablation=ablation,
+            gates=gates,
             losses=losses,
             sweep=sweep,
             label=label,
@@ -253,7 +284,7 @@ def report(
     click.echo(f"written: {output}")
 
 
-COMMANDS = (compare, ablate, losses, sweep, report)
+COMMANDS = (compare, ablate, gates, losses, sweep, report)
 
 
 def _show_comparison(comparison: Comparison, output: Path) -> None:

@@ -83,7 +83,7 @@ class Comparison:
     """Models of several labels, each with the same seeds, on the same test sessions.
 
     Attributes:
-        kind: the command that made it: `compare`, `ablate` or `losses`.
+        kind: the command that made it: `compare`, `ablate`, `gates` or `losses`.
         labels: in the order that tables show.
         seeds: of every label.
         parts: `full`, and the scenario's slices by name.

@@ -200,7 +200,7 @@ def test_help_answers_within_a_second_for_every_command_with_an_example() -> Non
     listed = awmoe("--help").stdout
     assert time.monotonic() - started < 1, "awmoe --help takes more than a second: what does it import?"
     stages = ("simulate", "preprocess", "validate", "train", "evaluate", "export", "serve", "rank", "demo")
-    for command in (*stages, "compare", "ablate", "losses", "sweep"):
+    for command in (*stages, "compare", "ablate", "gates", "losses", "sweep"):
         assert command in listed
         assert f"awmoe {command} " in awmoe(command, "--help").stdout, f"{command} --help shows no example"
 

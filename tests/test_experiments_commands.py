@@ -70,6 +70,14 @@ def test_the_gates_units_are_ablated(place: Path, tmp_path: Path) -> None:
     assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
 
 
+def test_forms_of_the_gate_are_compared(place: Path, tmp_path: Path) -> None:
+    awmoe("gates", place, tmp_path, "--seeds", "1", "--set", "model.name=dnn")
+    comparison = Comparison.read(tmp_path, "gates")
+    assert (comparison.kind, comparison.labels) == ("gates", ("raw", "softmax", "scaled"))
+    aucs = {metrics["auc"].mean for metrics in comparison.parts["full"].models.values()}
+    assert len(aucs) == 3, "two forms gave one and the same model"
+
+
 def test_losses_are_compared(place: Path, tmp_path: Path) -> None:
     awmoe("losses", place, tmp_path, "--seeds", "1", "--set", "model.name=dnn")
     comparison = Comparison.read(tmp_path, "losses")

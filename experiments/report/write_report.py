@@ -100,6 +100,7 @@ def write_report(
     output: Path,
     *,
     ablation: Path | None = None,
+    gates: Path | None = None,
     losses: Path | None = None,
     sweep: Path | None = None,
     label: str | None = None,
@@ -115,6 +116,7 @@ def write_report(
         data: what the trials were trained on.
         output: the HTML file.
         ablation: what `awmoe ablate` wrote.
+        gates: what `awmoe gates` wrote.
         losses: what `awmoe losses` wrote.
         sweep: what `awmoe sweep` wrote.
         label: whose model the figures look into, of its first seed.
@@ -128,7 +130,8 @@ def write_report(
             trials are of other data.
     """
     comparison = Comparison.read(experiment, "compare")
-    others = {kind: Comparison.read(path, kind) for kind, path in (("ablate", ablation), ("losses", losses)) if path}
+    given = {"ablate": ablation, "gates": gates, "losses": losses}
+    others = {kind: Comparison.read(path, kind) for kind, path in given.items() if path}
     settings = read_sweep(sweep) if sweep else None
     trials = _trials(experiment, comparison)
     label = _chosen_label(label, list(trials), experiment)
@@ -170,9 +173,9 @@ def write_report(
 
     parts = scorer.parts(encoded)
     counts = raw["candidate_count"]
-    gates = parts.gates.sum(axis=1) / np.maximum(counts, 1)[:, np.newaxis]
+    session_gates = parts.gates.sum(axis=1) / np.maximum(counts, 1)[:, np.newaxis]
     by_behaviors = behavior_groups(run.scenario, raw)
-    report.drawings["gates"] = _gate_maps(gates, target_groups(raw), by_behaviors, label, seed)
+    report.drawings["gates"] = _gate_maps(session_gates, target_groups(raw), by_behaviors, label, seed)
     use = expert_use(parts, counts, {**by_behaviors, **slice_groups(run.scenario, raw)})
     report.drawings["experts"] = draw_expert_use(use, label)
     report.drawings["sweep"] = [draw_sweep(settings)] if settings else []
@@ -183,6 +186,7 @@ def write_report(
         (what, command)
         for what, command, there in (
             ("the gate's ablation (Table VI)", "awmoe ablate, then --ablation", ablation),
+            ("forms of the gate compared", "awmoe gates, then --gates", gates),
             ("losses compared", "awmoe losses, then --losses", losses),
             ("settings of the contrastive loss (Figure 8)", "awmoe sweep, then --sweep", sweep),
             ("two users with one query", "more test sessions: no two users of the sample have one query", case),
@@ -219,6 +223,7 @@ def _section(comparison: Comparison) -> ComparisonSection:
             "What the gate's units are worth",
             "The paper's Table VI: without and with gate and activation unit.",
         ),
+        "gates": ("Forms of the gate", "AW-MoE with eq. 8 as it is, and with gates that start near 1/K."),
         "losses": ("Losses", "One model trained with each ranking loss; the paper has the pointwise one."),
     }[comparison.kind]
     return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison))
