@@ -149,7 +149,7 @@ def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
             output / "experiment",
             seeds=1 if arguments.fast else arguments.seeds,
             peers=not arguments.no_peers,
-            minutes=0.5 if arguments.fast else arguments.search_minutes,
+            minutes=0.3 if arguments.fast else arguments.search_minutes,
             jobs=arguments.jobs,
         )
         comparison.write(output / "experiment")

@@ -50,7 +50,7 @@ class _Source:
 _SOURCES = {
     "simulated": _Source("configs/search.yaml", users=20_000, fast_users=3_000),
     "amazon_search": _Source(
-        "configs/amazon_search.yaml", directory="amazon2014_beauty", fast_days="2014-04-01:2014-07-31"
+        "configs/amazon_search.yaml", directory="amazon2014_beauty", fast_days="2014-05-01:2014-07-31"
     ),
     "trivago": _Source("configs/trivago.yaml", directory="trivago_2019_slice"),
 }

@@ -13,8 +13,9 @@ class CrossFeatures(tf.keras.layers.Layer):
     """Cross features of every candidate, `[B, N, C]`, in the order of declaration.
 
     kind `match`: over the behaviours with the candidate's value of the field,
-    `log(1 + count)` and the recency of the latest, `1 / (1 + log(1 + age in days))`;
-    both 0 where none has it. Values are compared by 64-bit fingerprint, so those outside the
+    `log(1 + count)`, and of the latest one its recency, `1 / (1 + log(1 + age in days))`, and
+    `1 / place`, 1 for the user's very last behaviour: within a day ages hardly differ, places do.
+    All are 0 where none has it. Values are compared by 64-bit fingerprint, so those outside the
     vocabulary match too, and a missing value matches nothing.
 
     kind `ratio`: `log(1 + x)` of the candidate minus its mean over the behaviours; 0 where
@@ -39,8 +40,9 @@ def _match(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> lis
     same = tf.cast((candidates[:, :, tf.newaxis] == behaviors[:, tf.newaxis, :]) & usable, tf.float32)
     log_age = encoded["behavior_age_days/log"]
     recency = tf.where(log_age < 0, 0.0, 1 / (1 + tf.maximum(log_age, 0.0)))
-    latest = tf.reduce_max(same * recency[:, tf.newaxis, :], axis=-1)
-    return [tf.math.log1p(tf.reduce_sum(same, axis=-1)), latest]
+    place = tf.range(1, tf.shape(behaviors)[1] + 1)  # behaviours are newest first
+    of_latest = [same * recency[:, tf.newaxis, :], same / tf.cast(place, tf.float32)]
+    return [tf.math.log1p(tf.reduce_sum(same, axis=-1)), *(tf.reduce_max(each, axis=-1) for each in of_latest)]
 
 
 def _ratio(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> list[tf.Tensor]:

@@ -13,13 +13,14 @@ class InputNetwork(tf.keras.layers.Layer):
     """Embedded inputs to the experts' input `v = [v_u ; h_t ; h_q ; h_o]`.
 
         h_x = MLP_x(x)                              eq. 2
-        v_u(t) = sum_j a(h_bj, h_t) h_bj            eq. 3, no softmax
+        v_u(t) = sum_j a(h_bj, h_t) h_bj            eq. 3, no softmax; divided by the number of
+                                                    behaviours, the start behaviour among them, with pooling `mean`
 
     `v` is given in two parts, since `h_q` and `h_o` are the same for a session's candidates.
 
     Args:
         model: the sizes.
-        attention: without it `v_u` is the plain sum of behaviours.
+        attention: without it `a` is 1.
     """
 
     def __init__(self, model: config.Model, *, attention: bool = True) -> None:
@@ -28,6 +29,7 @@ class InputNetwork(tf.keras.layers.Layer):
         self.candidate_mlp = MLP(model.hidden_layers, "candidate_mlp")
         self.query_mlp = MLP(model.hidden_layers, "query_mlp")
         self.user_mlp = MLP(model.hidden_layers, "user_mlp")
+        self._pooling = model.pooling
         self.activation_unit: ActivationUnit | None = None
         if attention:
             # Begins as the plain sum of behaviours; random weights would begin with random signs (docs/models.md).
@@ -60,6 +62,8 @@ class InputNetwork(tf.keras.layers.Layer):
         else:
             pooled = tf.matmul(mask[:, tf.newaxis, :], behaviors)
             interest = tf.broadcast_to(pooled, tf.concat([tf.shape(candidates)[:2], pooled.shape[-1:]], axis=0))
+        if self._pooling == "mean":
+            interest /= tf.maximum(tf.reduce_sum(mask, axis=-1), 1)[:, tf.newaxis, tf.newaxis]
         session = [h for h in (_optional(self.query_mlp, query), _optional(self.user_mlp, user)) if h is not None]
         return tf.concat([interest, candidates], axis=-1), tf.concat(session, axis=-1) if session else None
 

@@ -172,6 +172,7 @@ class Model(Section):
     embedding_dimension: int = Field(16, ge=1)
     hidden_layers: Layers = Field((64,), description="the MLPs of eq. 2 and 6; last is D")
     activation_layers: Layers = Field((64, 32), description="activation unit of eq. 3")
+    pooling: Literal["sum", "mean"] = Field("sum", description="of the weighed behaviours; sum: eq. 3")
     experts: Experts = Experts()
     gate: Gate = Gate()
     category_gate: CategoryGate = CategoryGate()

@@ -77,7 +77,8 @@ def test_rows_are_those_of_predict(data: PreparedData, scenario: Scenario, table
 def test_cross_features_are_those_of_the_layer(data: PreparedData, scenario: Scenario, tables: Tables) -> None:
     batch, test = encoded_sessions(data, scenario), tables[2]
     real = np.arange(batch["cross"].shape[1]) < batch["candidate_count"][:, None]
-    names = ("same_item/count", "same_item/recency", "same_brand/count", "same_brand/recency", "price_ratio")
+    matches = [f"same_{field}/{number}" for field in ("item", "brand") for number in ("count", "recency", "place")]
+    names = (*matches, "price_ratio")
     for index, name in enumerate(names):
         np.testing.assert_allclose(test.column(name), batch["cross"][..., index][real], rtol=1e-6, atol=1e-6)
     assert np.ptp(test.column("same_brand/recency")) > 0

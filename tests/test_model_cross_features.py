@@ -34,6 +34,7 @@ def reference(encoded: dict[str, np.ndarray], mask: np.ndarray, b: int, n: int) 
         same = [t for t in real if value != 0 and encoded[f"behavior_{field}/fingerprint"][b, t] == value]
         ages = [encoded["behavior_age_days/log"][b, t] for t in same]
         numbers += [np.log(1 + len(same)), max((1 / (1 + age) for age in ages if age >= 0), default=0.0)]
+        numbers.append(1 / (1 + same[0]) if same else 0.0)
     prices = [encoded["behavior_price/log"][b, t] for t in real if encoded["behavior_price/log"][b, t] >= 0]
     price = encoded["candidate_price/log"][b, n]
     return [*numbers, price - np.mean(prices) if prices and price >= 0 else 0.0]

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from model.input_network import InputNetwork
 from pipeline.config import Model
 
 OPTIONS = Model(hidden_layers=(6,), activation_layers=(5, 3))
+POOLINGS = pytest.mark.parametrize("pooling", ["sum", "mean"])
+
+
+def network_of(pooling: str) -> InputNetwork:
+    return InputNetwork(OPTIONS.model_copy(update={"pooling": pooling}))
 
 
 def random(*shape: int, seed: int = 0) -> tf.Tensor:
     return tf.random.stateless_normal(shape, seed=[seed, len(shape)])
 
 
-def test_interest_is_the_masked_weighted_sum() -> None:
-    network = InputNetwork(OPTIONS)
+@POOLINGS
+def test_interest_is_the_masked_weighted_sum_or_mean(pooling: str) -> None:
+    network = network_of(pooling)
     behaviors, candidates = random(2, 4, 7), random(2, 3, 8)
     mask = tf.constant([[1.0, 1, 1, 0], [1.0, 0, 0, 0]])
     vectors, session = network(behaviors, mask, candidates, random(2, 5), random(2, 2))
@@ -28,6 +35,8 @@ def test_interest_is_the_masked_weighted_sum() -> None:
     weights = network.activation_unit(h_b, h_t).numpy()
     for b, n in np.ndindex(2, 3):
         expected = sum(mask[b, t] * weights[b, n, t, 0] * h_b[b, t] for t in range(4))
+        if pooling == "mean":
+            expected /= (3, 1)[b]
         np.testing.assert_allclose(vectors[b, n, :6], expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(vectors[b, n, 6:], h_t[b, n], rtol=1e-6)
 
@@ -38,8 +47,9 @@ def test_query_and_user_may_be_absent() -> None:
     assert InputNetwork(OPTIONS)(behaviors, mask, candidates, None, None)[1] is None
 
 
-def test_padding_changes_nothing_and_gradients_stay_finite() -> None:
-    network = InputNetwork(OPTIONS)
+@POOLINGS
+def test_padding_changes_nothing_and_gradients_stay_finite(pooling: str) -> None:
+    network = network_of(pooling)
     behaviors, candidates = random(2, 4, 7), random(2, 3, 8)
     mask = tf.constant([[1.0, 1, 0, 0], [0.0, 0, 0, 0]])
     short, _ = network(behaviors[:, :2], mask[:, :2], candidates, None, None)

@@ -89,8 +89,8 @@ def candidate_table(data: PreparedData, scenario: Scenario, part: Part) -> Candi
     - candidates, query and user: numbers as `Preprocessing` gives them, categorical features as rows of
       their tables, multi-valued ones as `name` (a code of the whole list), `name/count` and `name/1` to
       `name/3` (their first values);
-    - cross features, as `CrossFeatures` gives them, by their names, a match as `<name>/count` and
-      `<name>/recency`;
+    - cross features, as `CrossFeatures` gives them, by their names, a match as `<name>/count`,
+      `<name>/recency` and `<name>/place`;
     - `behavior_count`; of the behaviours `name/mean` of every number, `behavior_age_days/newest`, and
       `name/newest` of every categorical feature;
     - `<candidate feature>=<query feature>`, 1 where both are the same row of a table that they share.
@@ -223,10 +223,14 @@ def _list_codes(rows: np.ndarray) -> np.ndarray:
     return np.where(codes == 0, 0, 1 + codes % (_LIST_CODES - 1)).astype(np.int32)
 
 
+#: What a cross feature of kind `match` gives.
+_MATCH = ("count", "recency", "place")
+
+
 def _cross_names(features: Features) -> Iterator[str]:
     """Names of what `CrossFeatures` gives, in its order."""
     for name, cross in features.cross.items():
-        yield from (f"{name}/count", f"{name}/recency") if cross.kind == "match" else (name,)
+        yield from (f"{name}/{number}" for number in _MATCH) if cross.kind == "match" else (name,)
 
 
 def _comparable(features: Features) -> list[tuple[str, str]]:
