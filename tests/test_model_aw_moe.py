@@ -7,26 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_run import random_run
 
 from model.ranking_loss import ranking_loss
-from model.run_directory import Run, new_run
+from model.run_directory import Run
 from pipeline.config import Scenario
-from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
+from tiny_data import random_raw_sessions, tiny_scenario
 
 SMALL = tiny_scenario().model.model_dump(exclude_defaults=True)
 
 
 def scenario_with(**model: object) -> Scenario:
     return tiny_scenario(model={**SMALL, **model})
-
-
-def random_run(scenario: Scenario, directory: Path, seed: int = 0) -> Run:
-    """Weights that are random and not small, biases included."""
-    run = new_run(scenario, write_tiny_data(directory, scenario, sessions=2).assets(scenario.features))
-    rng = np.random.default_rng(seed)
-    for weight in run.model.trainable_variables:
-        weight.assign_add(rng.normal(0, 0.3, weight.shape))
-    return run
 
 
 def encoded(run: Run, raw: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
