@@ -55,8 +55,6 @@ _SOURCES = {
     "trivago": _Source("configs/trivago.yaml", directory="trivago_2019_slice"),
 }
 DATASETS = tuple(_SOURCES)
-#: Experts of a size that five models train in minutes with five seeds.
-_SIZE = ("model.experts.layers=[128, 64]",)
 _FAST = ("model.experts.layers=[64, 32]", "training.epochs=1")
 
 
@@ -74,7 +72,7 @@ def quality_data(name: str, raw: Path, output: Path, *, fast: bool) -> QualityDa
     """
     source = _SOURCES[name]
     days = DateRange.parse(source.fast_days) if fast and source.fast_days else None
-    overrides = [*(_FAST if fast else _SIZE), *(["pipeline.partition_by=day"] if days else ())]
+    overrides = [*(_FAST if fast else ()), *(["pipeline.partition_by=day"] if days else ())]
     scenario = load_scenario(_ROOT / source.config, overrides)
     log, prepared = raw / source.directory if source.directory else output / "log", output / "prepared"
     if not (prepared / MANIFEST).exists():
