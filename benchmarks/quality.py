@@ -8,8 +8,9 @@ Data sets: `simulated` (configs/search.yaml on a simulated log of 20,000 users),
 LightGBM with settings that a search found (benchmarks/peers/lightgbm_settings.json, else in this run) and
 DeepCTR's DIN.
 What was done stays in the output directory and is not done again. The last line is JSON: `datasets`, by name,
-each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, and `p_values` by pair, over seeds and
-sessions (experiments/significance.py); null with one seed.
+each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, `p_values` by pair, over seeds and
+sessions (experiments/significance.py), and `margins` over rankings without training: difference and the
+ends of its 95% interval. What needs several seeds is null with one.
 """
 
 from __future__ import annotations
@@ -109,6 +110,17 @@ def summary(comparison: Comparison) -> dict[str, Any]:
             for metric in _METRICS
         }
         for pair in full.pairs["auc"]
+    }
+    result["margins"] = {
+        f"{margin.a} - {margin.b}": {
+            metric: next(
+                [other.difference, other.low, other.high]
+                for other in full.margins[metric]
+                if (other.a, other.b) == (margin.a, margin.b)
+            )
+            for metric in _METRICS
+        }
+        for margin in full.margins["auc"]
     }
     if full.covered:
         result["share_of_the_way_to_the_oracle"] = full.covered

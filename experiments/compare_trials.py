@@ -111,9 +111,12 @@ def _part(models: dict[str, list[Values]], references: dict[str, Values]) -> Par
         metric: {label: np.stack([seed[metric][counted] for seed in seeds]) for label, seeds in models.items()}
         for metric in SESSION_METRICS
     }
+    ranked = {
+        metric: {name: values[metric][counted][np.newaxis] for name, values in references.items()}
+        for metric in SESSION_METRICS
+    }
     of_references = {
-        name: {metric: _summary(values[metric][counted][np.newaxis]) for metric in SESSION_METRICS}
-        for name, values in references.items()
+        name: {metric: _summary(ranked[metric][name]) for metric in SESSION_METRICS} for name in references
     }
     of_models = {label: {metric: _summary(arrays[metric][label]) for metric in SESSION_METRICS} for label in models}
     return PartComparison(
@@ -122,6 +125,7 @@ def _part(models: dict[str, list[Values]], references: dict[str, Values]) -> Par
         pairs={metric: _pairs(of_labels) for metric, of_labels in arrays.items()},
         references=of_references,
         covered=_covered(of_models, of_references),
+        margins={metric: _margins(of_labels, ranked[metric]) for metric, of_labels in arrays.items()},
     )
 
 
@@ -137,12 +141,26 @@ def _summary(values: np.ndarray) -> MetricSummary:
 
 def _pairs(values: dict[str, np.ndarray]) -> list[Pair]:
     """All pairs, the later label less the earlier one; none of a label without a defined value."""
-    tested = {
+    tested = _testable(values)
+    return [_pair(a, b, tested[a], tested[b]) for b, a in combinations(tested, 2)]
+
+
+def _margins(models: dict[str, np.ndarray], references: dict[str, np.ndarray]) -> list[Pair]:
+    """All labels less all references, which are the same whatever the seed."""
+    tested, others = _testable(models), _testable(references)
+    return [
+        _pair(a, b, model, np.repeat(other, len(model), axis=0))
+        for b, other in others.items()
+        for a, model in tested.items()
+    ]
+
+
+def _testable(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
         label: linearised(model)
         for label, model in values.items()
         if model.shape[1] > 1 and np.isfinite(model).any(axis=1).all()
     }
-    return [_pair(a, b, tested[a], tested[b]) for b, a in combinations(tested, 2)]
 
 
 def _pair(a: str, b: str, first: np.ndarray, second: np.ndarray) -> Pair:

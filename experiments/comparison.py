@@ -29,11 +29,11 @@ class MetricSummary(Summary):
 
 @dataclass(frozen=True)
 class Pair:
-    """One metric of label `a` less that of label `b`.
+    """One metric of label `a` less that of label `b`, or of a ranking without training.
 
     Attributes:
         a: the later of two labels.
-        b: the earlier one.
+        b: the earlier one, or the reference.
         difference: of the means in the table.
         low: lower end of its 95% interval, over sessions and seeds; None with a single seed.
         high: its upper end.
@@ -60,6 +60,7 @@ class PartComparison:
         pairs: by metric, every pair of labels.
         references: metrics of rankings without training: `popularity`, and `oracle` where the truth is known.
         covered: by label, the share of the way from popularity's AUC to the oracle's.
+        margins: by metric, every label less every reference.
     """
 
     sessions: int
@@ -67,6 +68,7 @@ class PartComparison:
     pairs: dict[str, list[Pair]]
     references: dict[str, dict[str, MetricSummary]] = field(default_factory=dict)
     covered: dict[str, float] = field(default_factory=dict)
+    margins: dict[str, list[Pair]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,14 @@ def _part(raw: dict[str, Any]) -> PartComparison:
             for name, ranking in rankings.items()
         }
 
-    pairs = {metric: [Pair(**pair) for pair in pairs] for metric, pairs in raw["pairs"].items()}
+    def pairs(by_metric: dict[str, Any]) -> dict[str, list[Pair]]:
+        return {metric: [Pair(**pair) for pair in pairs] for metric, pairs in by_metric.items()}
+
     return PartComparison(
-        raw["sessions"], metrics(raw["models"]), pairs, metrics(raw["references"]), dict(raw["covered"])
+        raw["sessions"],
+        metrics(raw["models"]),
+        pairs(raw["pairs"]),
+        metrics(raw["references"]),
+        dict(raw["covered"]),
+        pairs(raw["margins"]),
     )

@@ -141,9 +141,9 @@ class AsOf(Section):
 class Cross(Section):
     """A feature of a candidate and the behaviours, computed in the model's graph.
 
-    kind `match`: how many behaviours share the candidate's value of the field, and how
-    recent the latest of them is (two numbers). kind `ratio`: log of the candidate's
-    number minus the mean log over the behaviours (one number).
+    kind `match`: how many behaviours share the candidate's value of the field, how recent the
+    latest of them is, and its place among all (three numbers). kind `ratio`: log of the
+    candidate's number minus the mean log over the behaviours (one number).
     """
 
     kind: Literal["match", "ratio"]

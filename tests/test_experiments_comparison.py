@@ -131,6 +131,20 @@ def test_pairs_are_tested_over_seeds_and_sessions(comparison: Comparison) -> Non
     assert (pairs["strong", "weak"].p or 1) < 0.05
 
 
+def test_margins_over_a_ranking_without_training_know_the_seeds(comparison: Comparison) -> None:
+    values = np.stack([auc_by_session(scored("middle", s), "score") for s in SEEDS])
+    popularity = auc_by_session(candidates(), "popularity")
+    margins = {(pair.a, pair.b): pair for pair in comparison.parts["full"].margins["auc"]}
+    assert set(margins) == {(label, reference) for label in LABELS for reference in ("popularity", "oracle")}
+    margin = margins["middle", "popularity"]
+    assert margin.difference == pytest.approx(values.mean() - popularity.mean())
+    assert margin.low is not None
+    assert margin.high is not None
+    width = margin.high - margin.low
+    over_sessions = (values - popularity).mean(axis=0).std(ddof=1) / len(popularity) ** 0.5
+    assert width >= 2 * stats.t.ppf(0.975, len(popularity) - 1) * over_sessions * (1 - 1e-9)
+
+
 def test_differences_are_those_of_the_means_even_where_sessions_lack_the_metric(comparison: Comparison) -> None:
     for part in ("full", "few"):
         for metric in SESSION_METRICS:
@@ -155,7 +169,7 @@ def test_a_slice_without_sessions_has_no_numbers(comparison: Comparison) -> None
     none = comparison.parts["none"]
     assert none.sessions == 0
     assert none.models["weak"]["auc"].mean is None
-    assert none.pairs["auc"] == []
+    assert none.pairs["auc"] == none.margins["auc"] == []
     assert none.covered == {}
 
 
