@@ -74,6 +74,11 @@ class TrialResult:
     directory: Path
     facts: TrialFacts
 
+    @property
+    def has_run(self) -> bool:
+        """Whether there is a model; a peer of another library (`benchmarks/peers/`) has scores alone."""
+        return (self.directory / RUN).is_dir()
+
     def scores(self) -> pa.Table:
         """One row a candidate of the test part: `session_id`, `item_id`, `label`, `score`, `slice_<name>`, ..."""
         return pq.read_table(self.directory / SCORES)

@@ -86,7 +86,12 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scenario = tiny_scenario(model={"name": label}, training={"epochs": 1, "seed": 1})
         run_trial(Trial(label, scenario), data, directory / "compare")
     _add_seed(directory / "compare" / "trials" / "aw_moe_cl")
-    comparison_of("compare", labels).write(directory / "compare")
+    peer = directory / "compare" / "trials" / "lightgbm" / "seed-1"  # of another library: scores alone
+    shutil.copytree(directory / "compare" / "trials" / "din" / "seed-1", peer)
+    shutil.rmtree(peer / "run")
+    facts = json.loads((peer / "trial.json").read_text())
+    (peer / "trial.json").write_text(json.dumps({**facts, "label": "lightgbm"}))
+    comparison_of("compare", ["din", "lightgbm", "aw_moe_cl"]).write(directory / "compare")
     (directory / "ablate").mkdir()
     comparison_of("ablate", ["neither", "both"]).write(directory / "ablate")
     (directory / "sweep").mkdir()
@@ -189,7 +194,7 @@ def test_a_missing_input_is_answered_with_the_command_that_makes_it(experiment: 
         write_report(experiment / "compare", data, page, ablation=experiment / "compare")
     with pytest.raises(InputError, match=r"sweep.json: is not there; `awmoe sweep"):
         read_sweep(tmp_path)
-    with pytest.raises(InputError, match="has no trials of `dnn`; it has din, aw_moe_cl"):
+    with pytest.raises(InputError, match="has no models of `dnn`; it has din, aw_moe_cl"):
         write_report(experiment / "compare", data, page, label="dnn")
     assert not page.exists()
 

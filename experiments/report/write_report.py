@@ -134,7 +134,8 @@ def write_report(
     others = {kind: Comparison.read(path, kind) for kind, path in given.items() if path}
     settings = read_sweep(sweep) if sweep else None
     trials = _trials(experiment, comparison)
-    label = _chosen_label(label, list(trials), experiment)
+    models = {name: results for name, results in trials.items() if all(result.has_run for result in results)}
+    label = _chosen_label(label, list(models), experiment)
     trial = trials[label][0]
     run = trial.run()
     data.check_features(run.scenario)
@@ -152,7 +153,7 @@ def write_report(
     )
     report.comparisons = [_section(each) for each in (comparison, *others.values())]
     report.drawings["training"] = draw_training_curves(
-        {name: [result.history() for result in results] for name, results in trials.items()}
+        {name: [result.history() for result in results] for name, results in models.items()}
     )
     report.drawings["scores"], report.calibrations = _scores(trials, label)
 
@@ -212,7 +213,7 @@ def _chosen_label(label: str | None, labels: Sequence[str], experiment: Path) ->
     if label is None:
         return _DEFAULT_LABEL if _DEFAULT_LABEL in labels else labels[-1]
     if label not in labels:
-        raise InputError(f"{experiment}: has no trials of `{label}`; it has {', '.join(labels)}")
+        raise InputError(f"{experiment}: has no models of `{label}`; it has {', '.join(labels)}")
     return label
 
 
