@@ -59,8 +59,14 @@ def calibration(labels: np.ndarray, scores: np.ndarray, bins: int = _BINS) -> Ca
     )
 
 
-def draw_calibration(result: Calibration, label: str) -> Drawing:
-    """The figure: reliability above, how many candidates a bin has below."""
+def draw_calibration(result: Calibration, label: str, loss: str) -> Drawing:
+    """The figure: reliability above, how many candidates a bin has below.
+
+    Args:
+        result: of the model.
+        label: of the model.
+        loss: its `training.loss`, which says what scores can be.
+    """
 
     def paint(figure: Figure) -> None:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -88,13 +94,17 @@ def draw_calibration(result: Calibration, label: str) -> Drawing:
     where = "above" if float(result.scores @ result.counts) > float(result.rates @ result.counts) else "below"
     mean = result.scores @ result.counts / result.counts.sum()
     rate = result.rates @ result.counts / result.counts.sum()
+    why = (
+        "a model trained on sampled negatives expects more purchases than full lists have"
+        if loss == "pointwise"
+        else f"the {loss} loss compares the candidates of one session, and any level of scores is the same to it"
+    )
     return Drawing(
         name="calibration",
         title=f"Calibration ({label})",
         caption=f"Under the diagonal, scores are higher than the share bought. The mean score ({mean:.1%}) is {where} "
-        f"that share ({rate:.1%}): a model trained on sampled negatives expects more purchases than full lists "
-        f"have. Use scores to rank. ECE {result.error:.3f}, log loss {result.log_loss:.3f}, Brier "
-        f"{result.brier:.3f}; bars are 95% intervals.",
+        f"that share ({rate:.1%}): {why}. Use scores to rank. ECE {result.error:.3f}, log loss {result.log_loss:.3f}, "
+        f"Brier {result.brier:.3f}; bars are 95% intervals.",
         description=f"A reliability curve of {len(result.counts)} bins and the number of candidates of each.",
         svg=draw("calibration", 400, paint),
     )

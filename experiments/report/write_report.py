@@ -155,7 +155,7 @@ def write_report(
     report.drawings["training"] = draw_training_curves(
         {name: [result.history() for result in results] for name, results in models.items()}
     )
-    report.drawings["scores"], report.calibrations = _scores(trials, label)
+    report.drawings["scores"], report.calibrations = _scores(trials, label, run.scenario.training.loss)
 
     scorer = Scorer(run)
     encoded = scorer.encode(raw)
@@ -230,7 +230,7 @@ def _section(comparison: Comparison) -> ComparisonSection:
     return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison))
 
 
-def _scores(trials: dict[str, list[TrialResult]], label: str) -> tuple[list[Drawing], list[CalibrationRow]]:
+def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tuple[list[Drawing], list[CalibrationRow]]:
     """Figures of the label's first seed, and a row for each label over its seeds."""
     rows, drawings = [], []
     for name, results in trials.items():
@@ -240,7 +240,7 @@ def _scores(trials: dict[str, list[TrialResult]], label: str) -> tuple[list[Draw
             labels, scores = table["label"].to_numpy(), table["score"].to_numpy()
             of_seeds.append(calibration(labels, scores))
             if name == label and index == 0:
-                drawings = [draw_calibration(of_seeds[0], label), draw_score_distribution(labels, scores, label)]
+                drawings = [draw_calibration(of_seeds[0], label, loss), draw_score_distribution(labels, scores, label)]
         rows.append(_calibration_row(name, of_seeds))
     return drawings, rows
 
