@@ -70,6 +70,7 @@ def test_the_gates_units_are_ablated(place: Path, tmp_path: Path) -> None:
     assert max(sizes) == pytest.approx(min(sizes), rel=0.02)
 
 
+@pytest.mark.slow
 def test_forms_of_the_gate_are_compared(place: Path, tmp_path: Path) -> None:
     awmoe("gates", place, tmp_path, "--seeds", "1", "--set", "model.name=dnn")
     comparison = Comparison.read(tmp_path, "gates")
