@@ -136,9 +136,7 @@ def ablate(
 @TRUTH
 @JOBS
 @SET
-def losses(
-    config: Path, data: Path, output: Path, seeds: int, truth: Path | None, jobs: int, overrides: tuple[str, ...]
-) -> None:
+def losses(**options: Any) -> None:
     """Train the scenario's model with each ranking loss: pointwise, listwise, pairwise.
 
     Writes comparison.json, as `awmoe compare` does.
@@ -147,13 +145,7 @@ def losses(
     Example:
       awmoe losses configs/search.yaml --data data/prepared --output runs/losses
     """
-    from pipeline.prepared_data import PreparedData
-    from pipeline.quiet_tensorflow import quiet_tensorflow
-
-    scenario, prepared = load(config, overrides), PreparedData.open(data)
-    with quiet_tensorflow():
-        from experiments.losses import losses as run
-    _show_comparison(run(scenario, prepared, output, seeds=seeds, jobs=jobs, truth=truth), output)
+    _each_value("losses", **options)
 
 
 @click.command()
@@ -164,9 +156,7 @@ def losses(
 @TRUTH
 @JOBS
 @SET
-def gates(
-    config: Path, data: Path, output: Path, seeds: int, truth: Path | None, jobs: int, overrides: tuple[str, ...]
-) -> None:
+def gates(**options: Any) -> None:
     """Train AW-MoE with each form of its gate: raw (eq. 8), softmax, scaled.
 
     Writes comparison.json, as `awmoe compare` does.
@@ -175,13 +165,7 @@ def gates(
     Example:
       awmoe gates configs/search.yaml --data data/prepared --output runs/gates
     """
-    from pipeline.prepared_data import PreparedData
-    from pipeline.quiet_tensorflow import quiet_tensorflow
-
-    scenario, prepared = load(config, overrides), PreparedData.open(data)
-    with quiet_tensorflow():
-        from experiments.gates import gates as run
-    _show_comparison(run(scenario, prepared, output, seeds=seeds, jobs=jobs, truth=truth), output)
+    _each_value("gates", **options)
 
 
 @click.command()
@@ -285,6 +269,27 @@ def report(
 
 
 COMMANDS = (compare, ablate, gates, losses, sweep, report)
+
+
+def _each_value(
+    kind: Any,
+    *,
+    config: Path,
+    data: Path,
+    output: Path,
+    seeds: int,
+    truth: Path | None,
+    jobs: int,
+    overrides: tuple[str, ...],
+) -> None:
+    """What `gates` and `losses` do; arguments as of both."""
+    from pipeline.prepared_data import PreparedData
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    scenario, prepared = load(config, overrides), PreparedData.open(data)
+    with quiet_tensorflow():
+        from experiments.each_value import each_value
+    _show_comparison(each_value(kind, scenario, prepared, output, seeds=seeds, jobs=jobs, truth=truth), output)
 
 
 def _show_comparison(comparison: Comparison, output: Path) -> None:

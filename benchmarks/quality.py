@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ with quiet_tensorflow():
     from benchmarks.quality_data import DATASETS, QualityData, quality_data
     from experiments.compare import MODELS, compare
     from experiments.compare_trials import compare_trials
-    from experiments.comparison import Comparison
+    from experiments.comparison import Comparison, Pair
     from experiments.comparison_tables import comparison_tables
     from experiments.trial import read_trials
 
@@ -104,27 +105,19 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     result["spread"] = {
         label: {metric: of_model[metric].std for metric in _METRICS} for label, of_model in full.models.items()
     }
-    result["p_values"] = {
-        f"{pair.a} - {pair.b}": {
-            metric: next(other.p for other in full.pairs[metric] if (other.a, other.b) == (pair.a, pair.b))
-            for metric in _METRICS
-        }
-        for pair in full.pairs["auc"]
-    }
-    result["margins"] = {
-        f"{margin.a} - {margin.b}": {
-            metric: next(
-                [other.difference, other.low, other.high]
-                for other in full.margins[metric]
-                if (other.a, other.b) == (margin.a, margin.b)
-            )
-            for metric in _METRICS
-        }
-        for margin in full.margins["auc"]
-    }
+    result["p_values"] = _by_pair(full.pairs, lambda pair: pair.p)
+    result["margins"] = _by_pair(full.margins, lambda margin: [margin.difference, margin.low, margin.high])
     if full.covered:
         result["share_of_the_way_to_the_oracle"] = full.covered
     return result
+
+
+def _by_pair(pairs: Mapping[str, list[Pair]], value: Callable[[Pair], Any]) -> dict[str, dict[str, Any]]:
+    by_pair: dict[str, dict[str, Any]] = {}
+    for metric in _METRICS:
+        for pair in pairs[metric]:
+            by_pair.setdefault(f"{pair.a} - {pair.b}", {})[metric] = value(pair)
+    return by_pair
 
 
 def main() -> None:
