@@ -45,6 +45,9 @@ def optimizer(
     table_weights = model.embedding.trainable_variables
     in_tables = {weight.ref() for weight in table_weights}
     dense_weights = [weight for weight in model.trainable_variables if weight.ref() not in in_tables]
+    # Made within the training step, they would have Keras trace it twice.
+    dense.build(dense_weights)
+    tables.build(table_weights)
     return tfrs.experimental.optimizers.CompositeOptimizer(
         [
             (dense, lambda: dense_weights),
