@@ -9,8 +9,9 @@ LightGBM with settings that a search found (benchmarks/peers/lightgbm_settings.j
 DeepCTR's DIN.
 What was done stays in the output directory and is not done again. The last line is JSON: `datasets`, by name,
 each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, `p_values` by pair, over seeds and
-sessions (experiments/significance.py), and `margins` over rankings without training: difference and the
-ends of its 95% interval. What needs several seeds is null with one.
+sessions (experiments/significance.py), `margins` over rankings without training: difference and the
+ends of its 95% interval, and `beyond_full`: by slice and pair, how much more the difference is there than for all,
+the ends of its interval and its p. What needs several seeds is null with one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ with quiet_tensorflow():
     from experiments.compare_trials import compare_trials
     from experiments.comparison import Comparison, Pair
     from experiments.comparison_tables import comparison_tables
-    from experiments.trial import read_trials
+    from experiments.trial import check_data, read_trials
 
 PEERS = ("lightgbm", "deepctr_din")
 _METRICS = ("auc", "ndcg_at_10", "mrr")
@@ -53,17 +54,20 @@ def measure(quality: QualityData, output: Path, *, seeds: int, peers: bool, minu
         minutes: for the search of LightGBM's settings where none are stored.
         jobs: models trained at the same time.
     """
-    compare(quality.scenario, quality.data, output, seeds=seeds, jobs=jobs, truth=quality.truth)
+    compare(quality.scenario, quality.data, output, models=MODELS, seeds=seeds, jobs=jobs, truth=quality.truth)
     if peers:
         _run_peers(quality, output, seeds, minutes=minutes, threads=2)
     labels = (*(PEERS if peers else ()), *MODELS)
-    return compare_trials(read_trials(output), labels, truth=quality.truth)
+    return compare_trials(read_trials(output, range(1, seeds + 1)), labels, truth=quality.truth)
 
 
 def _run_peers(quality: QualityData, output: Path, seeds: int, *, minutes: float, threads: int) -> None:
-    ours = next(trial for trial in read_trials(output) if trial.facts.label == MODELS[-1])
-    done = {(trial.facts.label, trial.facts.seed) for trial in read_trials(output)}
-    if all((label, seed) in done for label in PEERS for seed in range(1, seeds + 1)):
+    trials = read_trials(output, range(1, seeds + 1))
+    ours = next(trial for trial in trials if trial.facts.label == MODELS[-1])
+    done = [trial for trial in trials if trial.facts.label in PEERS]
+    for trial in done:
+        check_data(trial, quality.data)
+    if len(done) == seeds * len(PEERS):
         return
     candidates = ours.scores()
     train, validation, test = (
@@ -81,7 +85,7 @@ def _run_peers(quality: QualityData, output: Path, seeds: int, *, minutes: float
             ),
         }
         for label, fit in fits.items():
-            run_peer(label, seed, output, candidates, fit)
+            run_peer(label, seed, output, quality.data, candidates, fit)
 
 
 def _tree_settings(
@@ -107,6 +111,11 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     }
     result["p_values"] = _by_pair(full.pairs, lambda pair: pair.p)
     result["margins"] = _by_pair(full.margins, lambda margin: [margin.difference, margin.low, margin.high])
+    result["beyond_full"] = {
+        name: _by_pair(part.beyond_full, lambda pair: [pair.difference, pair.low, pair.high, pair.p])
+        for name, part in comparison.parts.items()
+        if part.beyond_full
+    }
     if full.covered:
         result["share_of_the_way_to_the_oracle"] = full.covered
     return result
@@ -120,16 +129,30 @@ def _by_pair(pairs: Mapping[str, list[Pair]], value: Callable[[Pair], Any]) -> d
     return by_pair
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return number
+
+
+def _minutes(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
 def main() -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("quality"), help="directory for data and trials")
     parser.add_argument("--raw", type=Path, default=Path("../shared/data"), help="directory of the raw data sets")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--seeds", type=_positive, default=5)
+    parser.add_argument("--jobs", type=_positive, default=2, help="trials at the same time")
     parser.add_argument(
-        "--search-minutes", type=float, default=12, help="for LightGBM's settings, where none are stored"
+        "--search-minutes", type=_minutes, default=12, help="for LightGBM's settings, where none are stored"
     )
     parser.add_argument("--no-peers", action="store_true", help="our own models alone")
     parser.add_argument("--fast", action="store_true", help="one seed at a small size")
@@ -146,7 +169,8 @@ def main() -> None:
 def _measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     results = {}
     for name in arguments.datasets:
-        output = arguments.output / name
+        # the small variant is other data: neither may go on with the other's
+        output = arguments.output / (f"{name}-fast" if arguments.fast else name)
         output.mkdir(parents=True, exist_ok=True)
         quality = quality_data(name, arguments.raw, output, fast=arguments.fast)
         comparison = measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def compare_trials(
         label: [session_values(_same(result, first), sessions) for result in trials]
         for label, trials in of_label.items()
     }
-    parts = {
-        name: _part(
+    parts = {}
+    for name, chosen in _parts(first, sessions).items():
+        part = _part(
             {label: [_pick(seed, chosen) for seed in of_seeds] for label, of_seeds in values.items()},
             {name: _pick(reference, chosen) for name, reference in references.items()},
         )
-        for name, chosen in _parts(first, sessions).items()
-    }
+        parts[name] = part if chosen.all() else replace(part, beyond_full=_beyond_full(values, chosen))
     return Comparison(kind, tuple(labels), seeds, parts, {label: _model(of_label[label]) for label in labels})
 
 
@@ -122,7 +123,7 @@ def _part(models: dict[str, list[Values]], references: dict[str, Values]) -> Par
     return PartComparison(
         sessions=int(counted.sum()),
         models=of_models,
-        pairs={metric: _pairs(of_labels) for metric, of_labels in arrays.items()},
+        pairs={metric: _pairs(_testable(of_labels)) for metric, of_labels in arrays.items()},
         references=of_references,
         covered=_covered(of_models, of_references),
         margins={metric: _margins(of_labels, ranked[metric]) for metric, of_labels in arrays.items()},
@@ -140,9 +141,8 @@ def _summary(values: np.ndarray) -> MetricSummary:
 
 
 def _pairs(values: dict[str, np.ndarray]) -> list[Pair]:
-    """All pairs, the later label less the earlier one; none of a label without a defined value."""
-    tested = _testable(values)
-    return [_pair(a, b, tested[a], tested[b]) for b, a in combinations(tested, 2)]
+    """All pairs, the later label less the earlier one, of values that are all finite."""
+    return [_pair(a, b, values[a], values[b]) for b, a in combinations(values, 2)]
 
 
 def _margins(models: dict[str, np.ndarray], references: dict[str, np.ndarray]) -> list[Pair]:
@@ -155,7 +155,20 @@ def _margins(models: dict[str, np.ndarray], references: dict[str, np.ndarray]) -
     ]
 
 
+def _beyond_full(values: dict[str, list[Values]], chosen: np.ndarray) -> dict[str, list[Pair]]:
+    """All pairs, of what a model has more on the chosen sessions than on all."""
+    counted = np.isfinite(next(iter(values.values()))[0]["auc"])
+    beyond: dict[str, list[Pair]] = {}
+    for metric in SESSION_METRICS:
+        on_all = {label: np.stack([seed[metric][counted] for seed in seeds]) for label, seeds in values.items()}
+        # a session that is not chosen is one that lacks the metric: its mean, and how that varies, are of the others
+        on_part = _testable({label: np.where(chosen[counted], model, np.nan) for label, model in on_all.items()})
+        beyond[metric] = _pairs({label: of_part - linearised(on_all[label]) for label, of_part in on_part.items()})
+    return beyond
+
+
 def _testable(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`linearised` values of the labels that have the metric in some session."""
     return {
         label: linearised(model)
         for label, model in values.items()

@@ -61,6 +61,8 @@ class PartComparison:
         references: metrics of rankings without training: `popularity`, and `oracle` where the truth is known.
         covered: by label, the share of the way from popularity's AUC to the oracle's.
         margins: by metric, every label less every reference.
+        beyond_full: by metric, every pair's difference in this part less that in `full`, with its own test: whether
+            what a model gains, it gains here above all. None in `full`.
     """
 
     sessions: int
@@ -69,6 +71,7 @@ class PartComparison:
     references: dict[str, dict[str, MetricSummary]] = field(default_factory=dict)
     covered: dict[str, float] = field(default_factory=dict)
     margins: dict[str, list[Pair]] = field(default_factory=dict)
+    beyond_full: dict[str, list[Pair]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,4 +168,5 @@ def _part(raw: dict[str, Any]) -> PartComparison:
         metrics(raw["references"]),
         dict(raw["covered"]),
         pairs(raw["margins"]),
+        pairs(raw["beyond_full"]),
     )

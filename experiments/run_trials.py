@@ -15,7 +15,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from experiments.trial import Trial, TrialResult, finished_trial, run_trial
+from experiments.error_of_trial import error_of_trial
+from experiments.trial import Trial, TrialResult, finished_trial
 from experiments.trial_process import train_in_process
 from experiments.trial_progress import TrialProgress
 from pipeline.errors import InputError
@@ -38,12 +39,12 @@ def run_trials(trials: Sequence[Trial], data: PreparedData, experiment: Path, *,
         The results, in the order of `trials`.
 
     Raises:
-        InputError: a trial was done before with another scenario, before any training; or trials
-            failed, after all others are done: a line each.
+        InputError: a trial was done before with another scenario or on other data, before any training;
+            or trials failed, whatever the reason, after all others are done: a line each.
     """
     for trial in trials:
         data.check_features(trial.scenario)
-    finished = [finished_trial(trial, experiment) for trial in trials]
+    finished = [finished_trial(trial, data, experiment) for trial in trials]
     todo = [trial for trial, result in zip(trials, finished, strict=True) if result is None]
     errors = []
     with TrialProgress(len(trials), [result.facts for result in finished if result], todo, jobs) as progress:
@@ -55,7 +56,7 @@ def run_trials(trials: Sequence[Trial], data: PreparedData, experiment: Path, *,
                     errors.append(f"{trial.name}: {error}")
     if errors:
         raise InputError("\n".join([*errors, "the other trials are done; the same command goes on from there"]))
-    return [result for trial in trials if (result := finished_trial(trial, experiment))]
+    return [result for trial in trials if (result := finished_trial(trial, data, experiment))]
 
 
 _INTRA_OP_THREADS = "TF_NUM_INTRAOP_THREADS"
@@ -71,11 +72,8 @@ def _here(
     logging.getLogger("tensorflow").addFilter(_no_retracing)
     for trial in todo:
         progress.start(trial)
-        started, error = time.perf_counter(), ""
-        try:
-            run_trial(trial, data, experiment)
-        except InputError as reason:
-            error = str(reason)
+        started = time.perf_counter()
+        error = error_of_trial(trial, data, experiment)
         yield trial, time.perf_counter() - started, error
         # Keras keeps what it ever built
         tf.keras.backend.clear_session()

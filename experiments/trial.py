@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from experiments.parameter_count import parameter_count
 from model.predict import predict
-from model.run_directory import HISTORY, Run, load_run
+from model.run_directory import HISTORY, SCENARIO, Run, load_run
 from model.train import train
 from pipeline.config import Scenario, dump_scenario
 from pipeline.errors import InputError
@@ -55,8 +56,9 @@ class TrialFacts:
         seed: of weights and shuffling.
         dense_parameters: weights outside embedding tables.
         table_parameters: weights of the embedding tables.
-        training_seconds: of `fit`, validation included.
+        training_seconds: from the first look at the data to the written weights, validation included.
         epochs: trained; the best of them was kept.
+        data: fingerprint of the prepared data.
     """
 
     label: str
@@ -65,6 +67,7 @@ class TrialFacts:
     table_parameters: int
     training_seconds: float
     epochs: int
+    data: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def run_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult
         InputError: the trial's directory holds another scenario's trial, or as of `train`.
     """
     directory = trial.directory(experiment)
-    if finished := finished_trial(trial, experiment):
+    if finished := finished_trial(trial, data, experiment):
         return finished
     started = time.perf_counter()
     history = train(trial.scenario, data, directory / RUN, overwrite=True, verbose=0)
@@ -115,35 +118,70 @@ def run_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult
         table_parameters=parameters.tables,
         training_seconds=seconds,
         epochs=len(history["loss"]),
+        data=data.fingerprint(),
     )
-    # in one step: a process that is killed leaves no half of it
+    return write_facts(directory, facts)
+
+
+def write_facts(directory: Path, facts: TrialFacts) -> TrialResult:
+    """Makes a trial a finished one, in one step: a process that is killed leaves no half of it."""
     partial = directory / f"{FACTS}.partial"
     partial.write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / FACTS)
     return TrialResult(directory, facts)
 
 
-def finished_trial(trial: Trial, experiment: Path) -> TrialResult | None:
+def finished_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult | None:
     """The trial's result where it was done before.
 
     Raises:
-        InputError: it was done with another scenario.
+        InputError: it was done with another scenario or on other data, or is damaged.
     """
     directory = trial.directory(experiment)
     if not (directory / FACTS).exists():
         return None
-    scenario = directory / RUN / "scenario.yaml"
-    if scenario.read_text(encoding="utf-8") != dump_scenario(trial.scenario):
+    result = read_trial(directory)
+    try:
+        scenario = (directory / RUN / SCENARIO).read_text(encoding="utf-8")
+    except OSError as error:
+        raise _damaged(directory, error) from None
+    if scenario != dump_scenario(trial.scenario):
         raise InputError(f"{directory}: was trained with another scenario or --set; name another output directory")
-    return read_trial(directory)
+    check_data(result, data)
+    return result
+
+
+def check_data(result: TrialResult, data: PreparedData) -> None:
+    """Checks that a trial was trained and scored on this data.
+
+    Raises:
+        InputError: it was not.
+    """
+    if result.facts.data != data.fingerprint():
+        raise InputError(
+            f"{result.directory}: was trained on other data than {data.directory} holds now; name the data it was "
+            "trained on, or another output directory"
+        )
 
 
 def read_trial(directory: Path) -> TrialResult:
-    """A finished trial from its directory."""
-    return TrialResult(directory, TrialFacts(**json.loads((directory / FACTS).read_text(encoding="utf-8"))))
+    """A finished trial from its directory.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return TrialResult(directory, TrialFacts(**json.loads((directory / FACTS).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(directory, error) from None
 
 
-def read_trials(experiment: Path) -> list[TrialResult]:
-    """All finished trials of an experiment, by label and seed."""
+def read_trials(experiment: Path, seeds: Collection[int] | None = None) -> list[TrialResult]:
+    """The finished trials of an experiment, by label and seed; of some seeds only, where they are given."""
     results = [read_trial(path.parent) for path in experiment.glob(f"trials/*/seed-*/{FACTS}")]
-    return sorted(results, key=lambda result: (result.facts.label, result.facts.seed))
+    chosen = [result for result in results if seeds is None or result.facts.seed in seeds]
+    return sorted(chosen, key=lambda result: (result.facts.label, result.facts.seed))
+
+
+def _damaged(directory: Path, error: Exception) -> InputError:
+    return InputError(f"{directory}: is damaged ({error}); delete it, and the same command trains it again")

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InputError
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -37,13 +36,9 @@ def train_in_process(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with quiet_tensorflow():
-        from experiments.trial import Trial, run_trial
-    error = ""
-    try:
-        run_trial(Trial(label, scenario), data, experiment)
-    except InputError as reason:
-        error = str(reason)
-    connection.send(error)
+        from experiments.error_of_trial import error_of_trial
+        from experiments.trial import Trial
+    connection.send(error_of_trial(Trial(label, scenario), data, experiment))
 
 
 def _end_with_parent() -> None:

@@ -99,7 +99,7 @@ class Ranker(tfrs.Model):
         return self._weigh(gate, self.expert_scores(encoded, gate))
 
     def expert_scores(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
-        """The experts' scores `[B, N, K]`, eq. 5; of a sparse gate, 0 for experts that are not chosen."""
+        """The experts' scores `[B, N, K]`, eq. 5; of a sparse gate 0 for experts that were not computed."""
         return self._expert_scores(encoded, self._session(encoded), self._candidates(encoded), gate)
 
     def compute_loss(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
@@ -167,12 +167,17 @@ class Ranker(tfrs.Model):
         training: bool = False,
         idle: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Eq. 2 to 5, `[B, N, K]`; of a sparse gate also the scores of `idle` experts, where they are given."""
+        """Eq. 2 to 5, `[B, N, K]`.
+
+        Of a sparse gate that uses at most half of the experts, the scores of those alone, and of `idle` ones where
+        they are given; the others' are 0.
+        """
         features = self._features.user_features
         user = self.embedding(encoded, features, training=training) if features else None
         inputs = self.input_network(session.behaviors, session.mask, candidates, session.query, user)
         top_k = self._options.experts.top_k
-        if top_k is None or gate.shape.rank == 3:
+        # Gathering sessions by expert, and the places that stay empty, cost more than is saved when most are chosen.
+        if top_k is None or 2 * top_k > self._options.experts.count or gate.shape.rank == 3:
             return self.experts(inputs)
         # A sparse gate is 0 but for k experts: its largest entries tell which.
         chosen = tf.math.top_k(tf.abs(gate), top_k, sorted=False).indices

@@ -23,7 +23,7 @@ def session_metrics(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray
       the best order. Items with equal scores share the mean of their discounts, as if in
       random order.
     - `ndcg_at_10`: both sums over the first ten ranks.
-    - `mrr`: 1 / rank of the best positive; where items tie with it, the rank expected in random order.
+    - `mrr`: 1 / rank of the best positive; where items tie with it, what is expected in random order.
 
     Args:
         sessions: int `[M]`, which session an item belongs to, `0 .. S-1`.
@@ -68,10 +68,24 @@ def _reciprocal_rank(sessions: np.ndarray, labels: np.ndarray, groups: np.ndarra
     # Only negatives stand above the best positive.
     above = np.cumsum(negatives) - negatives
     above -= above[np.searchsorted(session, session)]
-    expected = 1 + above + negatives / (positives + 1)
-    best = np.full(count, np.inf)
-    np.minimum.at(best, session[positives > 0], expected[positives > 0])
-    return 1 / best
+    having = np.flatnonzero(positives > 0)
+    with_positive, first = np.unique(session[having], return_index=True)
+    tied = having[first]
+    result = np.zeros(count)
+    result[with_positive] = _expected_reciprocal(above[tied], positives[tied], negatives[tied])
+    return result
+
+
+def _expected_reciprocal(above: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """Mean over random orders of 1 / rank of the first of `positives` among `negatives`, below `above` others."""
+    expected = np.zeros(len(above))
+    left, chance = negatives.copy(), np.ones(len(above))  # that all so far were negatives
+    for drawn in range(int(negatives.max(initial=0)) + 1):
+        total = np.maximum(left + positives, 1)
+        expected += chance * positives / total / (1 + above + drawn)
+        chance *= left / total
+        left = np.maximum(left - 1, 0)
+    return expected
 
 
 def _auc(sessions: np.ndarray, labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:

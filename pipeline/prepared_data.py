@@ -13,13 +13,14 @@ revision-00001-<id>/       what one run of the job wrote; a run that adds days m
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Scenario, load_scenario
-from pipeline.encoding_assets import EncodingAssets
+from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import Features
 
@@ -104,6 +105,22 @@ class PreparedData:
     def sessions(self, part: Part) -> int:
         """How many records the part has."""
         return int(self.manifest["parts"][part]["sessions"])
+
+    def fingerprint(self) -> str:
+        """Tells data from other data, by the sessions of each part and day, vocabularies and statistics.
+
+        The same log prepared once more, by the same settings, has the same one.
+        """
+        sizes = [
+            [name, part["sessions"], day, of_day.get("sessions"), of_day.get("candidates"), of_day.get("positives")]
+            for name, part in sorted(self.manifest["parts"].items())
+            for day, of_day in sorted(part["days"].items())
+        ]
+        digest = hashlib.sha256(json.dumps(sizes).encode())
+        for path in [self.latest / STATISTICS, *sorted((self.latest / VOCABULARIES).iterdir())]:
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
 
     def assets(self, features: Features) -> EncodingAssets:
         """Vocabularies and statistics."""

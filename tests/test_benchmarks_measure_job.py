@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.measurement import Measurement
 from pipeline.simulate import simulate
 
 
+@pytest.mark.slow
 def test_a_profiled_run_tells_what_it_took(tmp_path: Path) -> None:
     summary = simulate(tmp_path / "log", users=60, items=400, days=20)
     command = [sys.executable, "-m", "benchmarks.measure_job", "pipeline", "--profile"]

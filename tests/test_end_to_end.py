@@ -168,6 +168,7 @@ def test_a_column_that_no_row_has_is_warned_of(job: Path, tmp_path: Path) -> Non
     assert "warning: table `shop` is empty: the training part has no value of `store`" in run.stderr
 
 
+@pytest.mark.slow
 def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -> None:
     source = ("preprocess", CONFIG, "--input", job / "log", "--output", tmp_path / "days")
     split = "--set=pipeline.split={test_start: 2024-02-01}"
@@ -205,6 +206,7 @@ def test_help_answers_within_a_second_for_every_command_with_an_example() -> Non
         assert f"awmoe {command} " in awmoe(command, "--help").stdout, f"{command} --help shows no example"
 
 
+@pytest.mark.slow
 def test_the_readmes_script_trains(job: Path, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     script = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if ".fit(" in block)

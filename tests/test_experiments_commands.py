@@ -79,6 +79,7 @@ def test_forms_of_the_gate_are_compared(place: Path, tmp_path: Path) -> None:
     assert len(aucs) == 3, "two forms gave one and the same model"
 
 
+@pytest.mark.slow
 def test_losses_are_compared(place: Path, tmp_path: Path) -> None:
     awmoe("losses", place, tmp_path, "--seeds", "1", "--set", "model.name=dnn")
     comparison = Comparison.read(tmp_path, "losses")

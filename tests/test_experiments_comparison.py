@@ -59,7 +59,7 @@ def write_trial(experiment: Path, label: str, seed: int, scores: pd.DataFrame) -
     directory = experiment / "trials" / label / f"seed-{seed}"
     directory.mkdir(parents=True)
     write_table(scores, directory / SCORES)
-    size = {"dense_parameters": 100, "table_parameters": 7, "training_seconds": 10.0 * seed, "epochs": 1}
+    size = {"dense_parameters": 100, "table_parameters": 7, "training_seconds": 10.0 * seed, "epochs": 1, "data": "x"}
     (directory / FACTS).write_text(json.dumps({"label": label, "seed": seed, **size}))
 
 
@@ -240,3 +240,41 @@ def test_linearised_values_have_the_mean_and_the_error_of_those_that_are_defined
     assert errors.mean() == pytest.approx(np.nanmean(values, axis=1).std(), rel=0.05)
     whole = rng.random((3, 5))
     assert np.allclose(linearised(whole), whole)
+
+
+def test_what_a_part_gains_beyond_all_has_a_test_of_its_own(comparison: Comparison) -> None:
+    assert comparison.parts["full"].beyond_full == {}
+    full, few = comparison.parts["full"], comparison.parts["few"]
+    for metric in SESSION_METRICS:
+        pairs = zip(few.beyond_full[metric], few.pairs[metric], full.pairs[metric], strict=True)
+        for beyond, in_part, in_all in pairs:
+            assert (beyond.a, beyond.b) == (in_part.a, in_part.b) == (in_all.a, in_all.b)
+            assert beyond.difference == pytest.approx(in_part.difference - in_all.difference)
+            assert beyond.low is not None
+            assert beyond.high is not None
+            assert beyond.low < beyond.difference < beyond.high
+
+
+def test_a_gain_in_one_part_alone_is_found_and_an_equal_gain_is_not(tmp_path: Path) -> None:
+    """One model ranks better for all, another in the part alone: sessions by the hundred, three seeds."""
+    rng = np.random.default_rng(3)
+    sessions, items = 600, 8
+    rows = pd.DataFrame(
+        {
+            "session_id": np.repeat([f"s{i}" for i in range(sessions)], items),
+            "item_id": [f"i{i}" for i in range(sessions * items)],
+            "label": np.tile(np.arange(items) == 0, sessions).astype(np.int8),
+            "slice_few": np.repeat(np.arange(sessions) % 3 == 0, items),
+        }
+    )
+    gains = {"base": 0.0, "all": 0.8, "part": 0.8 * rows["slice_few"]}
+    for label, gain in gains.items():
+        for seed in SEEDS:
+            scores = (0.5 + gain) * rows["label"] + rng.normal(0, 1, len(rows))
+            write_trial(tmp_path, label, seed, rows.assign(score=scores))
+    few = compare_trials(read_trials(tmp_path), list(gains)).parts["few"]
+    p = {(pair.a, pair.b): pair.p for pair in few.beyond_full["auc"]}
+    assert p["part", "base"] is not None
+    assert p["part", "base"] < 1e-3
+    assert p["all", "base"] is not None
+    assert p["all", "base"] > 0.05

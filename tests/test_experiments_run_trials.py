@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from experiment_data import experiment_scenario
 from experiments.run_trials import run_trials
-from experiments.trial import FACTS, Trial, read_trials
+from experiments.trial import FACTS, SCORES, Trial, read_trials
 from experiments.trial_progress import TrialProgress
 from experiments.vary import vary, with_model
 from model.run_directory import new_run
@@ -78,6 +79,38 @@ def test_a_trial_of_another_scenario_is_refused_before_any_training(data: Prepar
     assert not (experiment / "trials/b").exists()
 
 
+def test_a_trial_of_other_data_is_refused_before_any_training(
+    data: PreparedData, experiment: Path, tmp_path: Path
+) -> None:
+    again = write_tiny_data(tmp_path / "again", SCENARIO, sessions=32)
+    assert again.fingerprint() == data.fingerprint(), "the same data, prepared once more"
+    other = write_tiny_data(tmp_path / "other", SCENARIO, sessions=34)
+    with pytest.raises(InputError, match=r"seed-1: was trained on other data than .*other holds now"):
+        run_trials([trial("b", 1), trial("a", 1)], other, experiment)
+    assert not (experiment / "trials/b").exists()
+
+
+def test_a_damaged_trial_is_named(data: PreparedData, experiment: Path, tmp_path: Path) -> None:
+    shutil.copytree(experiment / "trials/a/seed-1", tmp_path / "trials/a/seed-1")
+    for file, text in ((FACTS, "{"), (FACTS, "{}")):
+        (tmp_path / "trials/a/seed-1" / file).write_text(text)
+        with pytest.raises(InputError, match=r"a/seed-1: is damaged .*; delete it, and the same command trains it"):
+            run_trials([trial("a", 1)], data, tmp_path)
+    shutil.copy(experiment / "trials/a/seed-1" / FACTS, tmp_path / "trials/a/seed-1" / FACTS)
+    (tmp_path / "trials/a/seed-1/run/scenario.yaml").unlink()
+    with pytest.raises(InputError, match="is damaged"):
+        run_trials([trial("a", 1)], data, tmp_path)
+
+
+def test_a_trial_that_cannot_write_is_named_too(data: PreparedData, experiment: Path, tmp_path: Path) -> None:
+    shutil.copytree(experiment / "trials/a/seed-2", tmp_path / "trials/a/seed-2")
+    (tmp_path / "trials/a/seed-1" / SCORES).mkdir(parents=True)  # a file is meant: opening it fails
+    (tmp_path / "trials/a/seed-2" / FACTS).unlink()
+    with pytest.raises(InputError, match=r"^a seed 1: \w+Error: .*scores\.parquet"):
+        run_trials([trial("a", 1), trial("a", 2)], data, tmp_path)
+    assert [result.facts.seed for result in read_trials(tmp_path)] == [2]
+
+
 def test_a_failed_trial_is_named_and_the_others_are_kept(
     data: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +136,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc")
 def test_processes_that_are_killed_leave_nothing_running_and_the_rest_is_done_later(
     data: PreparedData, tmp_path: Path

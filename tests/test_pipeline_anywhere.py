@@ -18,6 +18,7 @@ SCENARIO = small_scenario(split={"test_start": "2023-11-30"})
 FIRST = START // DAY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [url_of, tree_url_of], ids=["objects", "folders"])
 def test_a_log_elsewhere_becomes_data_elsewhere(at: Any, tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", small_log())

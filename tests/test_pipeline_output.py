@@ -24,6 +24,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_log(tmp_path_factory.mktemp("output") / "log", small_log()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"days": DAYS}], ids=["first", "overwrite", "days"])
 def test_of_two_runs_at_once_the_first_to_finish_wins(
     options: dict[str, Any], log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,12 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from benchmarks.peers.peer_scores import PeerScores
-from experiments.trial import FACTS, SCORES, TrialFacts, TrialResult, read_trial
+from experiments.trial import FACTS, SCORES, TrialFacts, TrialResult, check_data, read_trial, write_facts
+from pipeline.prepared_data import PreparedData
 
 
 def run_peer(
-    label: str, seed: int, experiment: Path, candidates: pa.Table, fit: Callable[[], PeerScores]
+    label: str, seed: int, experiment: Path, data: PreparedData, candidates: pa.Table, fit: Callable[[], PeerScores]
 ) -> TrialResult:
     """Fits and writes a trial without a run, or gives what was done before.
 
@@ -25,12 +24,15 @@ def run_peer(
         label: of the peer.
         seed: of the trial; `fit` uses it.
         experiment: directory that gets the trial.
+        data: that `fit` trains and scores on.
         candidates: the scores of one of our models on the same test part, whose rows the peer's scores follow.
         fit: gives the scores.
     """
     directory = experiment / "trials" / label / f"seed-{seed}"
     if (directory / FACTS).exists():
-        return read_trial(directory)
+        result = read_trial(directory)
+        check_data(result, data)
+        return result
     peer = fit()
     if len(peer.scores) != len(candidates):
         raise AssertionError(f"{label}: {len(peer.scores)} scores for {len(candidates)} candidates")
@@ -46,6 +48,6 @@ def run_peer(
         table_parameters=parameters["tables"],
         training_seconds=peer.facts["training_seconds"],
         epochs=peer.facts.get("epochs", 1),
+        data=data.fingerprint(),
     )
-    (directory / FACTS).write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
-    return read_trial(directory)
+    return write_facts(directory, facts)

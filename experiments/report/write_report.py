@@ -31,7 +31,7 @@ from experiments.report.user_groups import (
     slice_groups,
     target_groups,
 )
-from experiments.trial import TrialResult, read_trials
+from experiments.trial import TrialResult, check_data, read_trials
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
@@ -133,7 +133,7 @@ def write_report(
     given = {"ablate": ablation, "gates": gates, "losses": losses}
     others = {kind: Comparison.read(path, kind) for kind, path in given.items() if path}
     settings = read_sweep(sweep) if sweep else None
-    trials = _trials(experiment, comparison)
+    trials = _trials(experiment, comparison, data)
     models = {name: results for name, results in trials.items() if all(result.has_run for result in results)}
     label = _chosen_label(label, list(models), experiment)
     trial = trials[label][0]
@@ -198,10 +198,11 @@ def write_report(
     return report
 
 
-def _trials(experiment: Path, comparison: Comparison) -> dict[str, list[TrialResult]]:
+def _trials(experiment: Path, comparison: Comparison, data: PreparedData) -> dict[str, list[TrialResult]]:
     """Finished trials by label, in the comparison's order."""
     found: dict[str, list[TrialResult]] = {}
-    for result in read_trials(experiment):
+    for result in read_trials(experiment, comparison.seeds):
+        check_data(result, data)
         found.setdefault(result.facts.label, []).append(result)
     ordered = {label: found[label] for label in comparison.labels if label in found}
     if not ordered:
