@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from serving import wire_pb2
@@ -53,7 +53,7 @@ def test_a_request_of_ours_is_one_of_theirs(inputs: dict[str, np.ndarray], versi
 def test_tensors_of_ours_are_read_by_tensorflow(values: np.ndarray) -> None:
     shaped = values.reshape(1, -1)
     ours = text_tensor(list(values), shaped.shape) if values.dtype == object else number_tensor(shaped)
-    theirs = tf.make_ndarray(tf.compat.v1.TensorProto.FromString(bytes_of(ours)))
+    theirs = tf.make_ndarray(tensor_pb2.TensorProto.FromString(bytes_of(ours)))
     np.testing.assert_array_equal(theirs, shaped)
     assert theirs.shape == shaped.shape
 
@@ -67,7 +67,7 @@ def test_answers_are_read_however_tensorflow_wrote_them(values: list[float]) -> 
         tf.compat.v1.make_tensor_proto(array.tolist(), tf.float32, [1, len(values)]),
     ):
         np.testing.assert_array_equal(float_array(wire_pb2.Tensor.FromString(bytes_of(written))), array)
-    one = tf.compat.v1.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=values[:1])
+    one = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=values[:1])
     for size in array.shape:
         one.tensor_shape.dim.add(size=size)
     np.testing.assert_array_equal(
