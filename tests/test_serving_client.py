@@ -274,10 +274,10 @@ def test_what_will_not_get_better_is_asked_once(code: grpc.StatusCode, directory
 
 
 def test_retries_end_at_the_deadline(directory: Path) -> None:
-    started = time.monotonic()
-    _, answer = restarted(directory, 100, grpc.StatusCode.UNAVAILABLE, timeout=0.06)
+    service, answer = restarted(directory, 100, grpc.StatusCode.UNAVAILABLE, timeout=0.06)
     assert isinstance(answer, RankingError)
-    assert time.monotonic() - started < 2
+    assert answer.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert service.calls < 4, "the fourth would start 0.2 s after the first, at the least"
 
 
 def restarted(
