@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 DEMO ?= demo-output
 
-.PHONY: setup demo test test-all chromium flink-jar test-flink lint types imports check lock clean
+.PHONY: setup demo test test-all wire chromium flink-jar test-flink lint types imports check lock clean
 
 setup: $(VENV)/.installed
 
@@ -62,6 +62,10 @@ imports: setup
 
 # What CI runs, in its order.
 check: lint types imports test-all
+
+# The client's messages, of serving/wire.proto.
+wire: setup
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/wire.proto
 
 lock:
 	$(BIN)/uv pip compile --quiet requirements.in --python-version 3.11 --generate-hashes --no-annotate --no-header \

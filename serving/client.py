@@ -2,64 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from pipeline.features import Features
+from serving.call import Call, CallRecord
+from serving.connection import Connection, Tls
 from serving.errors import RankingError
-from serving.protocol import GATE, OUTPUTS, SCORES, signature_inputs
-from serving.request import Session, Values, gate_request, score_request
+from serving.gate_cache import GateCache
+from serving.methods import METHODS, call_record
+from serving.ranked import Ranked, ranked
+from serving.request import Session, Values
+from serving.session_steps import ServedModel, SessionState, Steps, open_session, score
 
-#: Bytes of one answer; gRPC's own limit is 4 MiB.
-_MAX_RESPONSE = 64 * 2**20
-#: gRPC itself retries, within the call's deadline, only what surely did not run.
-_RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": "tensorflow.serving.PredictionService"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-_REMEDIES = {
-    "UNAVAILABLE": "is the server running, and reachable from here?",
-    "DEADLINE_EXCEEDED": "give a longer timeout or smaller pages",
-    "NOT_FOUND": "check the model's name; the server lists its versions with GetModelStatus",
-    "INVALID_ARGUMENT": "the served model was exported from another scenario than this client's features",
-    "RESOURCE_EXHAUSTED": "send smaller pages",
-}
-
-
-class Ranked(NamedTuple):
-    """One candidate of a ranked page: its position in the page as it was given, and its score."""
-
-    position: int
-    score: float
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class SessionRanker:
-    """Opens sessions on one model of one server; a context manager, safe to share between threads.
+    """Opens sessions on one model of one or several servers; a context manager, safe to share between threads.
 
     The first session checks that the served model takes exactly the inputs of `features`.
 
     Args:
-        target: `host:port` of the server.
+        servers: as of `Connection`: `host:port`, a gRPC name, or several `host:port` taken in turn.
         features: the scenario's feature declaration, the one the model was trained with.
         model: the served model's name.
-        timeout: seconds for each call, retries included.
+        version_label: sessions are opened on the version with this label, such as `canary`; default: the newest.
+        timeout: seconds for opening a session or scoring a list, whatever is retried or computed again within.
+        page_size: candidates of one call; a longer list is split over calls at once.
+        cache: of gates, for sessions that are opened with a key.
+        tls: default: in the clear.
+        on_call: told of every call when it ended, from the thread that waited for it: metrics, traces.
 
     Example:
         with SessionRanker("127.0.0.1:8500", scenario.features) as ranker:
@@ -67,53 +47,82 @@ class SessionRanker:
             first = session.rank(candidates[:100])
     """
 
-    def __init__(self, target: str, features: Features, *, model: str = "awmoe", timeout: float = 1.0) -> None:
-        self.target = target
-        self.features = features
-        self.model = model
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        features: Features,
+        *,
+        model: str = "awmoe",
+        version_label: str | None = None,
+        timeout: float = 1.0,
+        page_size: int = 500,
+        cache: GateCache | None = None,
+        tls: Tls | None = None,
+        on_call: Callable[[CallRecord], None] | None = None,
+    ) -> None:
+        connection = Connection(servers, tls)
+        #: As gRPC writes the servers' addresses.
+        self.target = connection.target
         self.timeout = timeout
-        self._checked = False
-        self._channel = grpc.insecure_channel(
-            target,
-            options=[
-                ("grpc.max_receive_message_length", _MAX_RESPONSE),
-                ("grpc.service_config", json.dumps(_RETRIES)),
-            ],
-        )
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._model = ServedModel(features, model, version_label, page_size, cache)
+        self._on_call = on_call
+        if tls:
+            self._channel = grpc.secure_channel(self.target, tls.credentials, options=connection.options)
+        else:
+            self._channel = grpc.insecure_channel(self.target, options=connection.options)
+        self._methods = {
+            name: self._channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for name, method in METHODS.items()
+        }
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Waits until the server can be reached, for instance while it loads its model.
+        """Waits until a server can be reached, for instance while it loads its model.
 
         Raises:
-            RankingError: it cannot within `seconds`.
+            RankingError: none can within `seconds`.
         """
         try:
             grpc.channel_ready_future(self._channel).result(timeout=seconds)
         except grpc.FutureTimeoutError:
-            raise RankingError(
-                "UNAVAILABLE", f"{self.target}: not reached within {seconds:g} s; {_REMEDIES['UNAVAILABLE']}"
+            raise RankingError.of_status(
+                "UNAVAILABLE", self._model.name, self.target, f"not reached within {seconds:g} s"
             ) from None
 
-    def open_session(self, session: Session) -> OpenSession:
+    def open_session(self, session: Session, key: str | None = None) -> OpenSession:
         """Computes the session's gate, once for all its pages.
+
+        Args:
+            session: behaviours, query and profile.
+            key: names the session in the cache: opened again with it, for the next page, it has its gate already.
 
         Raises:
             RequestError: a value of the session is wrong; nothing was sent.
-            RankingError: the server gave no usable answer.
+            RankingError: the servers gave no usable answer.
         """
-        if not self._checked:
-            self._check_model()
-            self._checked = True
-        return OpenSession(self, session)
+        state = SessionState(session, key)
+        self.run(open_session(self._model, state))
+        return OpenSession(self, state)
 
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """Sends one request with the deadline.
+    def run(self, steps: Steps[T]) -> T:
+        """Sends what the steps ask for, within the timeout."""
+        deadline = time.monotonic() + self.timeout
+        answers: list[Any] = []
+        try:
+            calls = next(steps)
+            while True:
+                answers = self._send(calls, deadline)
+                calls = steps.send(answers)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
-        Raises:
-            RankingError: the server gave no usable answer.
-        """
-        return self._call(self._stub.Predict, request)
+    def score(self, state: SessionState, candidates: Sequence[Values]) -> np.ndarray:
+        """As of `OpenSession.score`."""
+        return self.run(score(self._model, state, candidates))
 
     def close(self) -> None:
         """Closes the connection; open sessions end with it."""
@@ -127,49 +136,54 @@ class SessionRanker:
     ) -> None:
         self.close()
 
-    def _check_model(self) -> None:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self.model
-        response = self._call(self._stub.GetModelMetadata, request)
-        served = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(served)
-        for name, inputs in signature_inputs(self.features).items():
-            signature = served.signature_def[name]
-            wanted = {tensor: tf.as_dtype(spec.dtype).as_datatype_enum for tensor, spec in inputs.items()}
-            found = {tensor: info.dtype for tensor, info in signature.inputs.items()}
-            if wrong := sorted(t for t in wanted.keys() | found.keys() if wanted.get(t) != found.get(t)):
-                raise RankingError(
-                    "FAILED_PRECONDITION",
-                    f"model `{self.model}` version {response.model_spec.version.value} at {self.target} does not take "
-                    f"this client's features: signature {name}, {_difference(wrong[0], wanted, found)}; "
-                    "use the scenario that the model was trained with",
-                )
-            if OUTPUTS[name] not in signature.outputs:
-                raise RankingError("FAILED_PRECONDITION", f"signature {name} gives no `{OUTPUTS[name]}`; export again")
-
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _send(self, calls: Sequence[Call], deadline: float) -> list[Any]:
+        started = time.monotonic()
+        left = max(deadline - started, 0.0)
+        ended: dict[int, float] = {}
         try:
-            return method(request, timeout=self.timeout)
-        except grpc.RpcError as error:
-            code = error.code().name
-            remedy = f"; {_REMEDIES[code]}" if code in _REMEDIES else ""
-            raise RankingError(code, f"model `{self.model}` at {self.target}: {error.details()}{remedy}") from error
+            futures = [self._methods[call.method].future(call.request, timeout=left) for call in calls]
         except ValueError as error:  # how gRPC refuses a call on a closed channel
             raise RankingError("CANCELLED", "this SessionRanker is closed; open another") from error
+        for index, future in enumerate(futures):
+            future.add_done_callback(lambda _, index=index: ended.setdefault(index, time.monotonic()))
+        answers = [self._answer(future) for future in futures]
+        for index, (call, answer) in enumerate(zip(calls, answers, strict=True)):
+            self._tell(call_record(call, answer, ended.get(index, time.monotonic()) - started))
+        return answers
+
+    def _answer(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except grpc.RpcError as error:
+            return RankingError.of_status(error.code().name, self._model.name, self.target, error.details())
+        except grpc.FutureCancelledError:
+            return RankingError("CANCELLED", "this SessionRanker was closed; open another")
+
+    def _tell(self, record: CallRecord) -> None:
+        if self._on_call is None:
+            return
+        try:
+            self._on_call(record)
+        except Exception:  # who watches must not break what is watched
+            _log.exception("on_call failed")
 
 
 class OpenSession:
-    """A session whose gate is computed; scores any number of pages with that gate and its version.
+    """A session whose gate is computed; scores any number of pages with that gate and its version."""
 
-    Attributes:
-        gate: the experts' weights for this session, [K].
-        version: the model version that computed the gate and scores the pages.
-    """
-
-    def __init__(self, ranker: SessionRanker, session: Session) -> None:
+    def __init__(self, ranker: SessionRanker, state: SessionState) -> None:
         self._ranker = ranker
-        self._session = session
-        self._open()
+        self._state = state
+
+    @property
+    def gate(self) -> np.ndarray:
+        """The experts' weights for this session, [K]."""
+        return self._state.gate.values
+
+    @property
+    def version(self) -> int:
+        """The model version that computed the gate and scores the pages."""
+        return self._state.gate.version
 
     def score(self, candidates: Sequence[Values]) -> np.ndarray:
         """The candidates' scores in (0, 1), [N], in the order given; a higher one ranks first.
@@ -183,40 +197,10 @@ class OpenSession:
 
         Raises:
             RequestError: no candidates, or a value is wrong; nothing was sent.
-            RankingError: the server gave no usable answer.
+            RankingError: the servers gave no usable answer.
         """
-        try:
-            response = self._score(candidates)
-        except RankingError as error:
-            if error.code != "NOT_FOUND":
-                raise
-            self._open()
-            response = self._score(candidates)
-        # a server that pads batches answers as many scores as the longest list has
-        return tf.make_ndarray(response.outputs[SCORES])[0, : len(candidates)]
+        return self._ranker.score(self._state, candidates)
 
     def rank(self, candidates: Sequence[Values]) -> list[Ranked]:
         """The candidates' positions and scores, best first; equal scores keep the order given."""
-        scores = self.score(candidates)
-        return [Ranked(int(index), float(scores[index])) for index in np.argsort(-scores, kind="stable")]
-
-    def _open(self) -> None:
-        ranker = self._ranker
-        response = ranker.predict(gate_request(ranker.features, self._session, model=ranker.model))
-        self.gate = tf.make_ndarray(response.outputs[GATE])[0]
-        self.version = response.model_spec.version.value
-
-    def _score(self, candidates: Sequence[Values]) -> predict_pb2.PredictResponse:
-        ranker = self._ranker
-        request = score_request(
-            ranker.features, self._session, candidates, self.gate, model=ranker.model, version=self.version
-        )
-        return ranker.predict(request)
-
-
-def _difference(tensor: str, wanted: dict[str, int], found: dict[str, int]) -> str:
-    if tensor not in found:
-        return f"the model has no input `{tensor}`"
-    if tensor not in wanted:
-        return f"the model needs `{tensor}` and the features do not declare it"
-    return f"`{tensor}` is {tf.as_dtype(found[tensor]).name} in the model, {tf.as_dtype(wanted[tensor]).name} here"
+        return ranked(self.score(candidates))

@@ -1,9 +1,9 @@
 """A session and its candidates as requests of TensorFlow Serving's `Predict`.
 
-Pure: values in, protocol buffers out, no network. Everything is checked against the
-feature declaration before anything is sent. A value is missing when its key is
-absent or None: a categorical one is sent as the empty string, an optional number as
-NaN; another number must be there.
+Pure: values in, protocol buffers out, no network, and neither TensorFlow nor Keras is imported.
+Everything is checked against the feature declaration before anything is sent. A value is
+missing when its key is absent or None: a categorical one is sent as the empty string, an
+optional number as NaN; another number must be there.
 
 Example:
     session = Session(behaviors=[{"item_id": "i7", "action": "click", "age_days": 0.5}], query={"terms": "red shoe"})
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
-from tensorflow_serving.apis import predict_pb2
 
 from pipeline.features import Feature, Features, Numeric
 from serving.errors import RequestError
 from serving.protocol import GATE, SCORE_ITEMS, SESSION_GATE
+from serving.tensors import number_tensor, text_tensor
+from serving.wire_pb2 import PredictRequest, Tensor
 
 #: Field name to value, as declared: strings, numbers, or None for missing.
 Values = Mapping[str, Any]
@@ -42,15 +42,25 @@ class Session:
     user: Values = field(default_factory=dict)
 
 
-def gate_request(features: Features, session: Session, *, model: str = "awmoe") -> predict_pb2.PredictRequest:
+def gate_request(
+    features: Features, session: Session, *, model: str = "awmoe", version_label: str | None = None
+) -> PredictRequest:
     """The `session_gate` request of one session (B = 1).
+
+    Args:
+        features: the scenario's declaration.
+        session: behaviours and query.
+        model: the served model's name.
+        version_label: as the server's configuration names a version; None: the newest.
 
     Raises:
         RequestError: a value is wrong; names the field.
     """
-    request = predict_pb2.PredictRequest()
+    request = PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = SESSION_GATE
+    if version_label is not None:
+        request.model_spec.version_label = version_label
     _add_behaviors(request, features, session)
     _add_row(request, features.query_features, session.query, "query")
     return request
@@ -64,7 +74,7 @@ def score_request(
     *,
     model: str = "awmoe",
     version: int | None = None,
-) -> predict_pb2.PredictRequest:
+) -> PredictRequest:
     """The `score_items` request of one page of candidates (B = 1).
 
     Args:
@@ -80,35 +90,62 @@ def score_request(
     """
     if not candidates:
         raise RequestError("no candidates: a page needs at least one")
-    request = predict_pb2.PredictRequest()
+    request = PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = SCORE_ITEMS
     if version is not None:
         request.model_spec.version.value = version
     _add_behaviors(request, features, session)
     _add_rows(request, features.candidate_features, candidates, "candidate")
-    request.inputs["candidate_count"].CopyFrom(_int64([len(candidates)]))
+    request.inputs["candidate_count"].CopyFrom(number_tensor(np.array([len(candidates)])))
     _add_row(request, features.query_features, session.query, "query")
     _add_row(request, features.user_features, session.user, "user")
-    request.inputs[GATE].CopyFrom(_float32(np.reshape(gate, (1, -1))))
+    request.inputs[GATE].CopyFrom(number_tensor(np.reshape(gate, (1, -1)).astype(np.float32)))
     return request
 
 
-def _add_behaviors(request: predict_pb2.PredictRequest, features: Features, session: Session) -> None:
+def split_candidates(request: PredictRequest, sizes: Sequence[int]) -> list[PredictRequest]:
+    """A `score_items` request of one session as several, each with the next so many of its candidates."""
+    if len(sizes) == 1:
+        return [request]
+    shared, of_candidates = PredictRequest(model_spec=request.model_spec), {}
+    for name, tensor in request.inputs.items():
+        if name != "candidate_count" and name.startswith("candidate_"):
+            of_candidates[name] = tensor
+        else:
+            shared.inputs[name].CopyFrom(tensor)
+    pages, start = [], 0
+    for size in sizes:
+        page = PredictRequest()
+        page.CopyFrom(shared)
+        page.inputs["candidate_count"].CopyFrom(number_tensor(np.array([size])))
+        for name, tensor in of_candidates.items():
+            page.inputs[name].CopyFrom(_columns(tensor, start, start + size))
+        pages.append(page)
+        start += size
+    return pages
+
+
+def _columns(tensor: Tensor, start: int, end: int) -> Tensor:
+    """Of a `[1, N]` tensor."""
+    if tensor.string_val:
+        return text_tensor(tensor.string_val[start:end], (1, end - start))
+    return number_tensor(np.frombuffer(tensor.tensor_content, np.float32)[np.newaxis, start:end])
+
+
+def _add_behaviors(request: PredictRequest, features: Features, session: Session) -> None:
     if session.behaviors:
         _add_rows(request, features.behavior_features, session.behaviors, "behavior")
     else:
         # The server's batching takes no empty tensors: one row that the count of 0 hides.
         for feature in features.behavior_features:
             numeric = isinstance(feature.declaration, Numeric)
-            padding = _float32(np.zeros((1, 1))) if numeric else _strings([b""], (1, 1))
+            padding = number_tensor(np.zeros((1, 1), np.float32)) if numeric else text_tensor([b""], (1, 1))
             request.inputs[feature.name].CopyFrom(padding)
-    request.inputs["behavior_count"].CopyFrom(_int64([len(session.behaviors)]))
+    request.inputs["behavior_count"].CopyFrom(number_tensor(np.array([len(session.behaviors)])))
 
 
-def _add_rows(
-    request: predict_pb2.PredictRequest, features: tuple[Feature, ...], rows: Sequence[Values], group: str
-) -> None:
+def _add_rows(request: PredictRequest, features: tuple[Feature, ...], rows: Sequence[Values], group: str) -> None:
     """Adds `[1, len(rows)]` tensors, one a feature."""
     for index, row in enumerate(rows):
         _refuse_unknown(features, row, f"{group} {index}")
@@ -117,7 +154,7 @@ def _add_rows(
         request.inputs[feature.name].CopyFrom(_column(feature, values, (1, len(rows))))
 
 
-def _add_row(request: predict_pb2.PredictRequest, features: tuple[Feature, ...], row: Values, group: str) -> None:
+def _add_row(request: PredictRequest, features: tuple[Feature, ...], row: Values, group: str) -> None:
     """Adds `[1]` tensors, one a feature."""
     _refuse_unknown(features, row, group)
     for feature in features:
@@ -130,10 +167,10 @@ def _refuse_unknown(features: tuple[Feature, ...], row: Values, where: str) -> N
         raise RequestError(f"{where}: unknown field `{unknown[0]}`; declared are {', '.join(known) or '(none)'}")
 
 
-def _column(feature: Feature, values: list[Any], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
+def _column(feature: Feature, values: list[Any], shape: tuple[int, ...]) -> Tensor:
     if isinstance(feature.declaration, Numeric):
-        return _float32(_numbers(feature, feature.declaration, values).reshape(shape))
-    return _strings([_encoded(feature, index, value) for index, value in enumerate(values)], shape)
+        return number_tensor(_numbers(feature, feature.declaration, values).reshape(shape))
+    return text_tensor([_encoded(feature, index, value) for index, value in enumerate(values)], shape)
 
 
 def _encoded(feature: Feature, index: int, value: Any) -> bytes:
@@ -172,23 +209,3 @@ def _numbers(feature: Feature, declaration: Numeric, values: list[Any]) -> np.nd
 def _wrong(feature: Feature, index: int, what: str) -> str:
     position = f" {index}" if feature.spec.axis else ""
     return f"{feature.group}{position}: field `{feature.field}` {what}"
-
-
-# Written out by hand: `tf.make_tensor_proto` inspects every value, which costs several times more.
-def _float32(values: np.ndarray) -> tensor_pb2.TensorProto:
-    content = np.ascontiguousarray(values, np.float32).tobytes()
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=_shape(values.shape), tensor_content=content)
-
-
-def _int64(values: Sequence[int]) -> tensor_pb2.TensorProto:
-    content = np.asarray(values, np.int64).tobytes()
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_INT64, tensor_shape=_shape((len(values),)), tensor_content=content)
-
-
-def _strings(values: Sequence[bytes], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=_shape(shape), string_val=values)
-
-
-def _shape(shape: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:
-    dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
-    return tensor_shape_pb2.TensorShapeProto(dim=dims)

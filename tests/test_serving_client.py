@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from export.publish import export
 from model.run_directory import Run
 from pipeline.features import Features
-from serving.client import SessionRanker
+from serving.call import CallRecord
+from serving.client import OpenSession, SessionRanker
 from serving.errors import RankingError, RequestError
+from serving.gate_cache import Gate, GateCache
 from serving.model_versions import ModelVersions
 from serving.predict_service import PredictService
 from serving.request import Session
@@ -231,35 +234,174 @@ def test_no_server_is_unavailable() -> None:
 
 
 class _Restarting(PredictService):
-    """The real service, but its first `failures` calls of Predict answer as a server that is not up yet."""
+    """The real service, but its first `failures` calls of Predict answer as a server that cannot yet."""
 
     failures = 2
     calls = 0
+    code = grpc.StatusCode.UNAVAILABLE
 
     def Predict(  # noqa: N802
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         self.calls += 1
         if self.calls <= self.failures:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+            context.abort(self.code, "restarting")
         return super().Predict(request, context)
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 @pytest.mark.parametrize(("failures", "calls"), [(2, 3), (100, 4)], ids=["comes back", "stays away"])
-def test_unavailable_is_retried_a_few_times(failures: int, calls: int, directory: Path) -> None:
+def test_a_server_that_cannot_yet_is_asked_a_few_times(
+    failures: int, calls: int, code: grpc.StatusCode, directory: Path
+) -> None:
+    service, answer = restarted(directory, failures, code)
+    if failures < calls:
+        assert not isinstance(answer, RankingError)
+        assert answer.version == 1
+    else:
+        assert isinstance(answer, RankingError)
+        assert str(answer).startswith(f"{code.name}: ")
+        assert "restarting" in str(answer)
+    assert service.calls == calls
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL])
+def test_what_will_not_get_better_is_asked_once(code: grpc.StatusCode, directory: Path) -> None:
+    service, answer = restarted(directory, 1, code)
+    assert isinstance(answer, RankingError)
+    assert answer.code == code.name
+    assert service.calls == 1
+
+
+def test_retries_end_at_the_deadline(directory: Path) -> None:
+    service, answer = restarted(directory, 100, grpc.StatusCode.UNAVAILABLE, timeout=0.06)
+    assert isinstance(answer, RankingError)
+    assert answer.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert service.calls < 4, "the fourth would start 0.2 s after the first, at the least"
+
+
+def restarted(
+    directory: Path, failures: int, code: grpc.StatusCode, timeout: float = 10
+) -> tuple[_Restarting, OpenSession | RankingError]:
+    """A session opened on a server whose first calls fail, or the error."""
     service = _Restarting("awmoe", ModelVersions(directory))
-    service.failures = failures
+    service.failures, service.code = failures, code
     server = grpc.server(ThreadPoolExecutor(2))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:
-        with SessionRanker(target, tiny_scenario().features, timeout=10) as client:
-            if failures < calls:
-                assert client.open_session(SESSION).version == 1
-            else:
-                with pytest.raises(RankingError, match=r"UNAVAILABLE: .*restarting"):
-                    client.open_session(SESSION)
-        assert service.calls == calls
+        with SessionRanker(target, tiny_scenario().features, timeout=timeout) as client:
+            return service, client.open_session(SESSION)
+    except RankingError as error:
+        return service, error
     finally:
         server.stop(0).wait()
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 4, 8])
+def test_a_long_list_in_calls_at_once_has_the_scores_of_one_call(page_size: int, server: ModelServer) -> None:
+    records: list[CallRecord] = []
+    with ranker(server) as whole, ranker(server, page_size=page_size, on_call=records.append) as split:
+        expected = whole.open_session(SESSION).score(PAGE)
+        np.testing.assert_allclose(split.open_session(SESSION).score(PAGE), expected, atol=1e-6)
+        with pytest.raises(RequestError, match="candidate 8: field `price` is missing"):
+            split.open_session(SESSION).score([*PAGE[:8], {**PAGE[8], "price": None}])
+    sizes = [record.candidates for record in records if record.signature == "score_items"]
+    assert sum(sizes) == len(PAGE)
+    assert max(sizes) <= page_size
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-len(PAGE) // page_size)
+
+
+def test_every_call_is_told_of(server: ModelServer) -> None:
+    records: list[CallRecord] = []
+
+    def watch(record: CallRecord) -> None:
+        records.append(record)
+        raise RuntimeError("a broken exporter of metrics")
+
+    with ranker(server, on_call=watch) as client:
+        client.open_session(SESSION).score(PAGE)
+        with pytest.raises(RankingError, match="NOT_FOUND"):
+            SessionRanker(server.target, client_features(), model="other", on_call=watch).open_session(SESSION)
+    assert [(r.signature, r.candidates, r.code, r.version) for r in records] == [
+        ("", 0, "OK", 1),
+        ("session_gate", 0, "OK", 1),
+        ("score_items", len(PAGE), "OK", 1),
+        ("", 0, "NOT_FOUND", None),
+    ]
+    assert all(0 < record.seconds < 10 for record in records)
+
+
+def test_a_session_with_a_key_has_its_gate_from_the_cache(server: ModelServer) -> None:
+    records: list[CallRecord] = []
+    cache = GateCache(size=2)
+    with ranker(server, cache=cache, on_call=records.append) as client:
+        first = client.open_session(SESSION, key="a")
+        later = replace(SESSION, behaviors=[{**behavior, "age_days": 9.0} for behavior in SESSION.behaviors])
+        again = client.open_session(later, key="a")
+        np.testing.assert_array_equal(again.gate, first.gate)
+        assert gates(records) == 1
+        client.open_session(replace(SESSION, query={"terms": "term_3"}), key="a")
+        assert gates(records) == 2, "another query is another gate"
+        client.open_session(SESSION)
+        assert gates(records) == 3, "without a key nothing is kept"
+        for key in ("b", "c"):
+            client.open_session(SESSION, key=key)
+        assert len(cache) == 2
+        client.open_session(SESSION, key="a")
+        assert gates(records) == 6, "the oldest went"
+
+
+def test_gates_leave_the_cache_in_time() -> None:
+    cache, gate = GateCache(seconds=0.05), Gate(np.ones(3), 7)
+    cache.put("a", b"q", gate)
+    assert cache.get("a", b"q") is gate
+    time.sleep(0.1)
+    assert cache.get("a", b"q") is None
+
+
+def gates(records: list[CallRecord]) -> int:
+    return sum(record.signature == "session_gate" for record in records)
+
+
+def test_a_gate_of_a_version_that_is_gone_is_renewed_in_the_cache(versions: Path, directory: Path) -> None:
+    records: list[CallRecord] = []
+    with (
+        ModelServer(directory, poll_seconds=0.05) as server,
+        ranker(server, cache=GateCache(), page_size=4, on_call=records.append) as client,
+    ):
+        client.open_session(SESSION, key="a")
+        for version in (2, 3):
+            publish(versions, directory, version)
+            wait_for(server, version)
+        scores = client.open_session(SESSION, key="a").score(PAGE)
+        np.testing.assert_allclose(scores, client.open_session(SESSION).score(PAGE), atol=1e-6)
+        assert client.open_session(SESSION, key="a").version == 3
+    codes = [record.code for record in records if record.signature == "score_items"]
+    assert codes == ["NOT_FOUND"] * 3 + ["OK"] * 6, "all pages again, of one version"
+    assert gates(records) == 3, "opened, renewed, and once without a key"
+
+
+def test_servers_are_taken_in_turn_and_one_that_dies_is_left_out(directory: Path, server: ModelServer) -> None:
+    with (
+        ModelServer(directory) as other,
+        SessionRanker([server.target, other.target], client_features(), timeout=10, page_size=1) as client,
+    ):
+        opened = client.open_session(SESSION)
+        expected = opened.score(PAGE)
+        other.stop(grace=0)
+        for _ in range(3):  # in the middle of a session
+            np.testing.assert_allclose(opened.score(PAGE), expected, atol=1e-6)
+
+
+def test_servers_are_given_with_their_ports() -> None:
+    for servers in (["127.0.0.1:1", "no such host:1"], ["127.0.0.1:1", "127.0.0.1"]):
+        with pytest.raises(RequestError, match="cannot be looked up"):
+            SessionRanker(servers, client_features())
+    assert SessionRanker(["localhost:1", "127.0.0.1:2"], client_features()).target == "ipv4:127.0.0.1:1,127.0.0.1:2"
+
+
+def client_features() -> Features:
+    return tiny_scenario().features

@@ -9,10 +9,12 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow_serving.apis import predict_pb2
 
 from serving.errors import RequestError
 from serving.protocol import signature_inputs
-from serving.request import Session, gate_request, score_request
+from serving.request import Session, gate_request, score_request, split_candidates
+from serving.wire_pb2 import PredictRequest
 from tiny_data import tiny_scenario
 
 FEATURES = tiny_scenario().features
@@ -22,8 +24,9 @@ SESSION = Session([BEHAVIOR, {**BEHAVIOR, "item_id": "item_2"}], {"terms": "red 
 GATE = np.array([0.1, -0.2, 0.3], np.float32)
 
 
-def arrays(request: Any) -> dict[str, np.ndarray]:
-    return {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+def arrays(request: PredictRequest) -> dict[str, np.ndarray]:
+    theirs = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    return {name: tf.make_ndarray(tensor) for name, tensor in theirs.inputs.items()}
 
 
 def test_the_requests_have_exactly_the_declared_inputs() -> None:
@@ -81,10 +84,10 @@ def test_tensors_equal_those_of_tensorflow(prices: list[float], brand: str) -> N
         "candidate_brand": np.array([[brand.encode()] * len(prices)], object),
         "candidate_count": np.array([len(prices)]),
     }
+    found = arrays(request)
     for name, values in expected.items():
-        ours, theirs = request.inputs[name], tf.make_tensor_proto(values)
-        assert (ours.dtype, ours.tensor_shape) == (theirs.dtype, theirs.tensor_shape), name
-        np.testing.assert_array_equal(tf.make_ndarray(ours), tf.make_ndarray(theirs), err_msg=name)
+        assert found[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,21 @@ def test_a_wrong_candidate_is_named(changed: dict[str, Any], message: str) -> No
 def test_a_wrong_session_is_named(session: Session, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         score_request(FEATURES, session, [CANDIDATE], GATE)
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@settings(max_examples=30)
+def test_a_list_in_pages_is_the_list(sizes: list[int]) -> None:
+    page = [{**CANDIDATE, "price": float(i), "item_id": f"i{i}", "rating": None} for i in range(sum(sizes))]
+    whole = score_request(FEATURES, SESSION, page, GATE, version=3)
+    pages = split_candidates(whole, sizes)
+    starts = np.cumsum([0, *sizes])
+    for start, end, found in zip(starts, starts[1:], pages, strict=False):
+        expected = score_request(FEATURES, SESSION, page[start:end], GATE, version=3)
+        assert found.model_spec == expected.model_spec
+        assert arrays(found).keys() == arrays(expected).keys()
+        for name, values in arrays(expected).items():
+            np.testing.assert_array_equal(arrays(found)[name], values, err_msg=name)
 
 
 def test_a_page_without_candidates_is_refused() -> None:
