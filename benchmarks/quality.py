@@ -6,7 +6,7 @@
 Data sets: `simulated` (configs/search.yaml on a simulated log of 20,000 users), `amazon_search` (Beauty) and
 `trivago`, whose raw files are expected under `--raw`. Models have one number of dense weights; peers are
 LightGBM with settings that a search found (benchmarks/peers/lightgbm_settings.json, else in this run) and
-DeepCTR's DIN.
+DeepCTR's DIN with fixed ones (benchmarks/peers/deepctr_din.py).
 What was done stays in the output directory and is not done again. The last line is JSON: `datasets`, by name,
 each with `auc` and `ndcg_at_10` by model, their `spread` over seeds, `p_values` by pair, over seeds and
 sessions (experiments/significance.py), `margins` over rankings without training: difference and the

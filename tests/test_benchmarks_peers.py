@@ -153,8 +153,9 @@ def test_lightgbm_takes_the_columns_it_is_told(tables: Tables, categories: str) 
     assert auc > 0.7 if categories == "all" else auc < 0.7  # whether it is bought depends on the item alone
 
 
-def test_stored_settings_are_all_that_a_search_finds() -> None:
-    stored = lightgbm_ranker.stored_settings("amazon_search")
+@pytest.mark.parametrize("scenario", ["search", "amazon_search", "trivago"])
+def test_stored_settings_are_all_that_a_search_finds(scenario: str) -> None:
+    stored = lightgbm_ranker.stored_settings(scenario)
     assert stored is not None
     assert stored.keys() == LIGHTGBM.keys()
     assert lightgbm_ranker.stored_settings("tiny") is None

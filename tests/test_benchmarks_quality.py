@@ -58,7 +58,8 @@ def test_models_and_peers_of_two_seeds_end_in_one_json_line(
     """The whole path on a small simulated log: prepared, trained in two processes, LightGBM searched, DeepCTR's DIN."""
     small = {"model.experts.layers": [8, 4], "model.hidden_layers": [8], "training.epochs": 1}
     config = tmp_path / "small.yaml"
-    config.write_text(dump_scenario(vary(load_scenario(ROOT / "configs/search.yaml"), small)))
+    # another name: settings of LightGBM are stored for `search`, and here they are to be searched
+    config.write_text(dump_scenario(vary(load_scenario(ROOT / "configs/search.yaml", ["name=small"]), small)))
     monkeypatch.setitem(_SOURCES, "simulated", replace(_SOURCES["simulated"], config=str(config), users=300))
     monkeypatch.setattr(quality, "MODELS", ("dnn", "aw_moe_cl"))
 
