@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.comparison import Summary
+from experiments.over_seeds import over_seeds
 from experiments.run_trials import run_trials
 from experiments.setting_search import Setting, SettingSearch
 from experiments.trial import Trial, TrialResult
@@ -163,7 +164,7 @@ def _label(setting: Setting) -> str:
 
 
 def _validation(results: Sequence[TrialResult]) -> Summary:
-    return _summary([max(result.history()["val_session_auc"]) for result in results])
+    return over_seeds([max(result.history()["val_session_auc"]) for result in results])
 
 
 def _value(results: Sequence[TrialResult]) -> float:
@@ -180,19 +181,12 @@ def _test(results: Sequence[TrialResult], part: str) -> Summary:
             candidates = candidates.filter(candidates[f"slice_{part}"])
         values = session_values(candidates, session_numbers(candidates))[METRIC]
         means.append(float(np.nanmean(values)) if np.isfinite(values).any() else None)
-    return _summary(means)
+    return over_seeds(means)
 
 
 def _point(value: float, results: Sequence[TrialResult], part: str) -> Point:
     test = _test(results, part)
     return Point(value, test.mean, test.std, _test(results, "full"), _validation(results))
-
-
-def _summary(values: Sequence[float | None]) -> Summary:
-    known = np.array([value for value in values if value is not None])
-    if len(known) < len(values):
-        return Summary(None)
-    return Summary(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
 
 
 def _long_tail(scenario: Scenario) -> str:

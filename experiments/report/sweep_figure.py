@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.metric_titles import METRIC_TITLES
 from experiments.report.figure import Drawing, draw
 from experiments.report.palette import series
 from pipeline.errors import InputError
@@ -18,7 +19,6 @@ _NAMES = {
     "negatives": "negatives l (gates of other users)",
     "weight": "weight λ of the contrastive loss",
 }
-_METRICS = {"auc": "session AUC", "auc_at_10": "AUC@10", "ndcg": "NDCG", "ndcg_at_10": "NDCG@10"}
 
 
 def read_sweep(directory: Path) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def draw_sweep(sweep: dict[str, Any]) -> Drawing:
     }
     panels = {name: points for name, points in panels.items() if points}
     part = str(sweep.get("part", "full")).replace("_", " ")
-    metric = _METRICS.get(sweep["metric"], sweep["metric"])
+    metric = METRIC_TITLES.get(sweep["metric"], sweep["metric"])
     title = f"Figure 8: settings of the contrastive loss, {metric} on the {part} test part"
     if not panels:
         return Drawing("sweep", title, "", instead=f"No session of that part has an {metric}.")

@@ -10,6 +10,8 @@ import jinja2
 import numpy as np
 
 from experiments.comparison import Comparison
+from experiments.number_text import mean_and_spread
+from experiments.over_seeds import over_seeds
 from experiments.report.calibration import Calibration, calibration, draw_calibration
 from experiments.report.case import find_case
 from experiments.report.case_view import CaseView, case_view
@@ -246,15 +248,11 @@ def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tupl
 
 
 def _calibration_row(label: str, of_seeds: list[Calibration]) -> CalibrationRow:
-    def text(values: list[float]) -> str:
-        spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.4f}{spread}"
-
     return CalibrationRow(
         label,
-        text([c.error for c in of_seeds]),
-        text([c.log_loss for c in of_seeds]),
-        text([c.brier for c in of_seeds]),
+        mean_and_spread(over_seeds([c.error for c in of_seeds])),
+        mean_and_spread(over_seeds([c.log_loss for c in of_seeds])),
+        mean_and_spread(over_seeds([c.brier for c in of_seeds])),
     )
 
 
