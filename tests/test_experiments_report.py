@@ -70,7 +70,11 @@ def comparison_of(kind: str, labels: list[str], p: float = 0.07) -> Comparison:
     pairs["auc"] = [Pair(labels[-1], labels[0], 0.01, -0.001, 0.021, p, 1e-9)]
     pairs["auc_at_10"] = [Pair(labels[-1], labels[0], 0.01, None, None, None, 1e-9)]
     popularity = {metric: MetricSummary(0.6, None, 30) for metric in SESSION_METRICS}
-    full = PartComparison(30, models, pairs, {"popularity": popularity}, {labels[-1]: 0.625})
+    references = {"popularity": popularity, "displayed": popularity}
+    margins = {
+        metric: [Pair(labels[-1], b, 0.11, 0.1, 0.12, 1e-9, 1e-9) for b in references] for metric in ("auc", "mrr")
+    }
+    full = PartComparison(30, models, pairs, references, {labels[-1]: 0.625}, margins)
     few = PartComparison(0, models, {metric: [] for metric in SESSION_METRICS})
     sizes = dict.fromkeys(labels, ModelSummary(1234, 99, Summary(61.2, 3.0)))
     return Comparison(kind, tuple(labels), (1, 2), {"full": full, "few_behaviors": few}, sizes)
@@ -161,7 +165,15 @@ def test_the_page_is_one_file_with_every_section_and_loads_nothing(report_page: 
     assert {f"figure-{name}" for name in FIGURES} <= set(page.ids)
     repeated = {name for name in page.ids if page.ids.count(name) > 1}
     assert not repeated, f"two elements have the id {repeated}"
-    for words in ("Not in this report", "losses compared", "it ties with din", "Test part: few behaviors", "0.7100"):
+    for words in (
+        "Not in this report",
+        "losses compared",
+        "it ties with din",
+        "Test part: few behaviors",
+        "0.7100",
+        "MRR",
+        "over displayed",
+    ):
         assert words in page.text, f"the page does not say `{words}`"
 
 
@@ -382,17 +394,26 @@ def test_tables_name_the_best_and_its_ties() -> None:
     full, few = part_tables(comparison)
     rows = {row.label: row.cells for row in full.rows}
     best_and_ties = [(cells[0].best, cells[0].tie) for cells in rows.values()]
-    assert best_and_ties == [(False, True), (False, False), (True, False), (False, False)]
+    assert best_and_ties == [(False, True), (False, False), (True, False), (False, False), (False, False)]
     assert [(row.label, row.covered) for row in full.rows if row.reference or row.covered] == [
         ("aw_moe_cl", "62.5%"),
         ("popularity", ""),
+        ("displayed", ""),
     ]
-    assert (rows["din"][0].mean, rows["din"][0].spread, rows["din"][1].spread) == ("0.7000", "± 0.0020", "")
+    assert (rows["din"][0].mean, rows["din"][0].spread, rows["din"][1].spread) == ("0.7000", "±0.0020", "")
     assert rows["din"][2].mean == "\N{EN DASH}", "a value that is not known"
     (title, (pair,)), _ = full.pairs
     assert (title, pair.verdict, pair.p, pair.paired_p) == ("AUC", "tie", "0.070", "< 0.001")
     assert pair.interval == "\N{MINUS SIGN}0.0010 to +0.0210"
     assert few.pairs == ()
+    assert few.margins is None
+    assert full.margins is not None
+    assert full.metrics == ("AUC", "AUC@10", "NDCG", "NDCG@10", "MRR")
+    assert full.margins.metrics == ("AUC", "NDCG@10", "MRR")
+    assert [reference for reference, _ in full.margins.references] == ["popularity", "displayed"]
+    din, _, best = full.margins.references[1][1]
+    assert (best.label, best.cells[2].mean, best.cells[2].spread) == ("aw_moe_cl", "+0.1100", "+0.1000 to +0.1200")
+    assert din.cells[0].mean == "\N{EN DASH}"
     assert headline(comparison).endswith("it ties with din (p ≥ 0.05).")
     sure = comparison_of("compare", ["din", "aw_moe", "aw_moe_cl"], p=0.01)
     assert part_tables(sure)[0].pairs[0][1][0].verdict == "aw_moe_cl better"
