@@ -159,7 +159,7 @@ class Comparison:
             )
         except FileNotFoundError:
             raise InputError(f"{path}: is not there; `awmoe {kind} --output {experiment}` makes it") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: is damaged ({error}); run `awmoe {kind}` again") from None
         if comparison.kind != kind:
             raise InputError(f"{experiment}: is of `awmoe {comparison.kind}`; name the directory of `awmoe {kind}`")

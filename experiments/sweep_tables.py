@@ -9,21 +9,22 @@ from rich.table import Table
 
 from experiments.comparison import Summary
 from experiments.metric_titles import METRIC_TITLES
-from experiments.number_text import mean_and_spread
-from experiments.sweep import Sweep
+from experiments.number_text import mean_and_spread, p_value
+from experiments.sweep_result import Setting, Sweep
 
 
 def sweep_tables(sweep: Sweep) -> Iterator[Table]:
-    """A table a parameter, and the best setting."""
+    """A table a parameter, and the best setting; p is of the difference to the scenario's own setting."""
+    own = _setting(sweep.own)
     for name, points in sweep.parameters.items():
-        table = _table(f"{name}, the others as the scenario has them", name, sweep)
+        table = _table(f"{name}; p of the difference to the scenario's own setting ({own})", name, sweep)
         for point in points:
-            table.add_row(f"{point.value:g}", *_cells(Summary(point.mean, point.std), point.full, point.validation))
+            cells = _cells(point.p, Summary(point.mean, point.std), point.full, point.validation)
+            table.add_row(f"{point.value:g}", *cells)
         yield table
     best = sweep.best
     table = _table("best of all settings by validation", "setting", sweep)
-    setting = ", ".join(f"{name} {value:g}" for name, value in best.setting.items())
-    table.add_row(setting, *_cells(best.part, best.full, best.validation))
+    table.add_row(_setting(best.setting), *_cells(best.p, best.part, best.full, best.validation))
     yield table
 
 
@@ -31,10 +32,14 @@ def _table(title: str, first: str, sweep: Sweep) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first)
     metric = METRIC_TITLES[sweep.metric]
-    for header in (f"{metric}, {sweep.part}", f"{metric}, full", "validation AUC"):
+    for header in (f"{metric}, {sweep.part}", "p", f"{metric}, full", "validation AUC"):
         table.add_column(header, justify="right")
     return table
 
 
-def _cells(*summaries: Summary) -> list[str]:
-    return [mean_and_spread(summary) for summary in summaries]
+def _cells(p: float | None, part: Summary, full: Summary, validation: Summary) -> list[str]:
+    return [mean_and_spread(part), p_value(p), mean_and_spread(full), mean_and_spread(validation)]
+
+
+def _setting(setting: Setting) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in setting.items())

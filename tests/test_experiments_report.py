@@ -27,7 +27,6 @@ from experiments.report.gate_map import explained, place_gates, why_no_map
 from experiments.report.palette import PALETTE
 from experiments.report.sample import read_sample
 from experiments.report.scorer import Parts, Scorer
-from experiments.report.sweep_figure import read_sweep
 from experiments.report.tables import headline, part_tables
 from experiments.report.training_curves import mean_and_deviation
 from experiments.report.user_groups import behavior_groups, category_groups, slice_groups, target_groups
@@ -38,6 +37,7 @@ from model.session_metrics import SESSION_METRICS
 from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from sweep_example import sweep_of
 from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
 
 NASTY = b'<b>item $x$</b> & "http://example.org/"'
@@ -99,9 +99,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "ablate").mkdir()
     comparison_of("ablate", ["neither", "both"]).write(directory / "ablate")
     (directory / "sweep").mkdir()
-    points = [{"value": 0.05, "mean": 0.7, "std": 0.01}, {"value": 0.1, "mean": 0.72, "std": 0.01}]
-    sweep = {"metric": "auc_at_10", "part": "few_behaviors", "parameters": {"weight": points, "negatives": points}}
-    (directory / "sweep" / "sweep.json").write_text(json.dumps(sweep))
+    sweep_of([0.8, 0.7]).write(directory / "sweep")
     return directory
 
 
@@ -173,6 +171,7 @@ def test_the_page_is_one_file_with_every_section_and_loads_nothing(report_page: 
         "0.7100",
         "MRR",
         "over displayed",
+        "No point differs",
     ):
         assert words in page.text, f"the page does not say `{words}`"
 
@@ -205,7 +204,7 @@ def test_a_missing_input_is_answered_with_the_command_that_makes_it(experiment: 
     with pytest.raises(InputError, match="is of `awmoe compare`; name the directory of `awmoe ablate`"):
         write_report(experiment / "compare", data, page, ablation=experiment / "compare")
     with pytest.raises(InputError, match=r"sweep.json: is not there; `awmoe sweep"):
-        read_sweep(tmp_path)
+        write_report(experiment / "compare", data, page, sweep=tmp_path)
     with pytest.raises(InputError, match="has no models of `dnn`; it has din, aw_moe_cl"):
         write_report(experiment / "compare", data, page, label="dnn")
     assert not page.exists()

@@ -23,7 +23,7 @@ from experiments.report.palette import PALETTE
 from experiments.report.sample import read_sample
 from experiments.report.score_distribution import draw_score_distribution
 from experiments.report.scorer import Scorer
-from experiments.report.sweep_figure import draw_sweep, read_sweep
+from experiments.report.sweep_figure import draw_sweep
 from experiments.report.tables import PartTable, SizeRow, headline, part_tables, size_rows
 from experiments.report.training_curves import draw_training_curves
 from experiments.report.user_groups import (
@@ -33,6 +33,7 @@ from experiments.report.user_groups import (
     slice_groups,
     target_groups,
 )
+from experiments.sweep_result import Sweep
 from experiments.trial import TrialResult, read_trials
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
@@ -134,7 +135,7 @@ def write_report(
     comparison = Comparison.read(experiment, "compare")
     given = {"ablate": ablation, "gates": gates, "losses": losses}
     others = {kind: Comparison.read(path, kind) for kind, path in given.items() if path}
-    settings = read_sweep(sweep) if sweep else None
+    settings = Sweep.read(sweep) if sweep else None
     trials = _trials(experiment, comparison)
     models = {name: results for name, results in trials.items() if all(result.has_run for result in results)}
     label = _chosen_label(label, list(models), experiment)
