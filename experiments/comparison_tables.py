@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -27,10 +28,9 @@ def _metrics(comparison: Comparison, name: str, part: PartComparison) -> Table:
     seeds = f"{len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 else "one seed"
     table = _table(f"{name}: {part.sessions:,} sessions, mean and standard deviation over {seeds}", "ranking")
     for metric in comparison.shown_metrics:
-        # no narrower than a number: on a small terminal its spread goes below it
-        table.add_column(METRIC_TITLES[metric], justify="right", min_width=7)
+        _number_column(table, METRIC_TITLES[metric])
     if part.covered:
-        table.add_column("of the way to the oracle", justify="right", min_width=6)
+        _number_column(table, "of the way to the oracle")
     ends = part.references
     for ranking, metrics in {**{k: v for k, v in ends.items() if k != "oracle"}, **part.models, **ends}.items():
         cells = [mean_and_spread(metrics[metric]) for metric in comparison.shown_metrics]
@@ -41,12 +41,13 @@ def _metrics(comparison: Comparison, name: str, part: PartComparison) -> Table:
 
 
 def _differences(comparison: Comparison, name: str, part: PartComparison) -> Table:
-    table = _table(f"{name}: differences; p over sessions and seeds", "AUC of")
-    for header in ("less that of", "difference", "95% interval", "p", "p, sessions alone"):
-        table.add_column(header, justify="left" if header == "less that of" else "right")
+    table = _table(f"{name}: differences; p over sessions and seeds", "AUC of", no_wrap=False)
+    table.add_column("less that of", overflow="fold")
+    for header, width in (("difference", 7), ("95% interval", 7), ("p", 5), ("p, sessions alone", 5)):
+        _number_column(table, header, width)
     others = comparison.shown_metrics[1:]
     for metric in others:
-        table.add_column(f"{METRIC_TITLES[metric]} p", justify="right")
+        _number_column(table, f"{METRIC_TITLES[metric]} p", 5)
     pairs = {(pair.a, pair.b, metric): pair for metric, pairs in part.pairs.items() for pair in pairs}
     p = {key: pair.p for key, pair in pairs.items()}
     for a, b in comparison.pairs_of_interest:
@@ -58,21 +59,20 @@ def _differences(comparison: Comparison, name: str, part: PartComparison) -> Tab
 
 
 def _margins(comparison: Comparison) -> Table:
-    """Of the full part: a row a model and ranking without training."""
+    """Of the full part: a section a ranking without training."""
     table = _table(f"{FULL}: margins over rankings without training, with 95% intervals", "ranking")
-    table.add_column("less that of")
     for metric in comparison.margin_metrics:
-        table.add_column(METRIC_TITLES[metric], justify="right", min_width=7)
-        table.add_column("interval", justify="right")
+        _number_column(table, METRIC_TITLES[metric])
+        _number_column(table, "interval", 10)
     part = comparison.parts[FULL]
     margins = {(pair.a, pair.b, metric): pair for metric, pairs in part.margins.items() for pair in pairs}
     for b in part.references:
-        for index, a in enumerate(comparison.labels):
-            cells = []
-            for metric in comparison.margin_metrics:
-                pair = margins.get((a, b, metric))
-                cells += [signed(pair.difference), interval(pair.low, pair.high)] if pair else ["", ""]
-            table.add_row(a, b, *cells, end_section=index == len(comparison.labels) - 1)
+        table.add_section()
+        table.add_row(f"over {b}")
+        for a in comparison.labels:
+            pairs = [margins.get((a, b, metric)) for metric in comparison.margin_metrics]
+            cells = [(signed(pair.difference), interval(pair.low, pair.high)) if pair else ("", "") for pair in pairs]
+            table.add_row(f"  {a}", *chain.from_iterable(cells))
     return table
 
 
@@ -86,7 +86,13 @@ def _costs(comparison: Comparison) -> Table:
     return table
 
 
-def _table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+def _table(title: str, first: str, *, no_wrap: bool = True) -> Table:
+    # a small terminal has no room for edges, of which the blank line between tables is one
+    table = Table(title=f"\n{title}", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=no_wrap, overflow="fold")
     return table
+
+
+def _number_column(table: Table, header: str, width: int = 7) -> None:
+    """On a small terminal no narrower than that, and what has no room goes below: no digit is left out."""
+    table.add_column(header, justify="right", min_width=width, overflow="fold")
