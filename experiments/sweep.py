@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.run_trials import run_trials
+from experiments.search_progress import SearchProgress
 from experiments.setting_search import SettingSearch
 from experiments.sweep_result import Best, Point, Setting, Sweep
 from experiments.trial import Trial, TrialResult
@@ -51,11 +52,16 @@ def sweep(
         jobs: trials at the same time.
 
     Raises:
-        InputError: there is no validation part, or as of `run_trials`.
+        InputError: there is no validation part, the scenario's weight is 0, or as of `run_trials`.
     """
     if not data.sessions("validation"):
         raise InputError(f"{data.directory}: has no validation part, by which a setting is chosen")
     base = with_model(scenario, "aw_moe_cl")
+    if not base.model.contrastive.weight:
+        raise InputError(
+            "model.contrastive.weight: is 0, which switches the contrastive loss off: other masks and negatives would "
+            "change nothing; give the sweep a weight, for instance --set model.contrastive.weight=0.05"
+        )
     of_seeds = range(1, seeds + 1)
     part = _long_tail(scenario)
     centre: Setting = {name: getattr(base.model.contrastive, name) for name in GRID}
@@ -75,11 +81,12 @@ def sweep(
     )
     tried = {label: with_results(setting, [next(done) for _ in of_seeds]) for label, setting in settings.items()}
 
-    joint = SettingSearch(output)
+    joint, progress = SettingSearch(output), SearchProgress(search, seeds, jobs)
     for each in tried.values():
         joint.tell(each.setting, each.value)
     for number in range(search):
         setting = joint.propose(number)
+        progress.start(number, setting, [result.facts for each in tried.values() for result in each.results])
         found = tried[_label(setting)] = with_results(setting, run_trials(trials(setting), data, output, jobs=jobs))
         joint.tell(setting, found.value, number)
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from experiments.comparison import Summary
 from experiments.linearised import linearised
 from experiments.report.sweep_figure import draw_sweep
+from experiments.search_progress import SearchProgress
 from experiments.significance import difference_test
 from experiments.sweep_result import SWEEP, Sweep
 from experiments.sweep_tables import sweep_tables
@@ -122,7 +123,7 @@ def test_tables_have_p_and_the_best_settings_test_numbers() -> None:
         for table in sweep_tables(sweep_of([0.8, 0.7], p=0.0123)):
             console.print(table)
     shown = capture.get()
-    assert "scenario's own setting (weight 0.05, negatives 3)" in shown
+    assert re.search(r"0\.05 \(the scenario's\) +0\.7000 ±0\.0100 +0\.7500", shown), "it has no p"
     assert re.search(r"0\.7200 ±0\.0100 +0\.012 +0\.7500 ±0\.0100 +0\.7000 ±0\.0100", shown)
     assert re.search(r"weight 0\.05, negatives 3 +0\.7000 ±0\.0100 +0\.7500 ±0\.0100 +0\.8000 ±0\.0100", shown)
 
@@ -168,3 +169,13 @@ def test_a_choice_without_the_metric_has_no_ring() -> None:
     nothing = replace(sweep, parameters={"weight": [replace(own, mean=None, std=None)]})
     assert draw_sweep(nothing).instead == "No session of that part has an AUC@10."
     assert replace(own, validation=Summary(None)) != sweep.chosen("weight")
+
+
+def test_progress_says_what_is_left_of_the_whole_search(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = SearchProgress(20, seeds=3, jobs=2)
+    progress.start(0, {"weight": 0.05}, [])
+    progress.start(4, {"weight": 0.05, "negatives": 3}, [TrialFacts("a", 1, 1, 1, seconds, 3) for seconds in (50, 70)])
+    first, fifth = capsys.readouterr().err.splitlines()
+    assert first == "search: setting 1 of 20, weight 0.05"
+    # 16 settings of two rounds of a minute
+    assert fifth == "search: setting 5 of 20, weight 0.05, negatives 3; about 32 min left in the whole search"

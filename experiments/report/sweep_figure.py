@@ -10,7 +10,8 @@ from experiments.number_text import mean_and_spread, p_value
 from experiments.report.figure import Drawing, draw
 from experiments.report.palette import series
 from experiments.report.tables import SIGNIFICANT
-from experiments.sweep_result import Setting, Sweep
+from experiments.setting_text import setting_text
+from experiments.sweep_result import Sweep
 
 _NAMES = {
     "mask_probability": "mask probability (share of behaviours)",
@@ -54,15 +55,15 @@ def draw_sweep(sweep: Sweep) -> Drawing:
             axes.set_xlim(-0.4, len(points) - 0.6)
             axes.set(xlabel=_NAMES.get(name, name), ylabel=metric)
 
-    words = _setting({name: point.value for name, point in chosen.items()})
-    best = sweep.best
-    on_full = "" if sweep.part == FULL else f" and {mean_and_spread(best.full)} on the full one"
+    test = mean_and_spread(sweep.best.part) or "not defined"
+    words = setting_text({name: point.value for name, point in chosen.items()})
+    on_full = "" if sweep.part == FULL else f" and {mean_and_spread(sweep.best.full)} on the full one"
     return Drawing(
         name="sweep",
         title=title,
         caption=f"Rings mark what validation chooses on each curve: {words}. Of all settings that were tried it "
-        f"chooses {_setting(best.setting)}, whose {metric} is {mean_and_spread(best.part) or 'not defined'} on this "
-        f"part{on_full}. Bars are one standard deviation over seeds, and no test. {_differences(sweep)}",
+        f"chooses {setting_text(sweep.best.setting)}, whose {metric} is {test} on this part{on_full}. "
+        f"Bars are one standard deviation over seeds, and no test. {_differences(sweep)}",
         paper="each curve has one peak: mask probability 0.1, 3 negatives, weight 0.05.",
         description=f"{len(panels)} curves of {metric}; validation chooses {words}.",
         svg=draw("sweep", 30 + 165 * len(panels), paint),
@@ -74,16 +75,12 @@ def _differences(sweep: Sweep) -> str:
     tested = [
         (name, point, point.p) for name, points in sweep.parameters.items() for point in points if point.p is not None
     ]
-    own = f"the scenario's own setting ({_setting(sweep.own)})"
+    own = f"the scenario's own setting ({setting_text(sweep.own)})"
     if not tested:
         return f"Whether a point differs from {own} was not tested: that takes two seeds."
     by = f"by a test over sessions and seeds (p < {SIGNIFICANT}, not corrected for its {len(tested)} points)"
-    sure = [f"{_setting({name: point.value})} (p {_equals(p)})" for name, point, p in tested if p < SIGNIFICANT]
+    sure = [f"{setting_text({name: point.value})} (p {_equals(p)})" for name, point, p in tested if p < SIGNIFICANT]
     return f"These differ from {own} {by}: {', '.join(sure)}." if sure else f"No point differs from {own} {by}."
-
-
-def _setting(setting: Setting) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in setting.items())
 
 
 def _equals(p: float) -> str:
