@@ -172,6 +172,7 @@ def test_the_page_is_one_file_with_every_section_and_loads_nothing(report_page: 
         "MRR",
         "over displayed",
         "No point differs",
+        "not corrected for there being 3 pairs",
     ):
         assert words in page.text, f"the page does not say `{words}`"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from pathlib import Path
 
 import jinja2
@@ -49,13 +50,14 @@ _FIGURE_7 = (
 
 @dataclass(frozen=True)
 class ComparisonSection:
-    """Tables of one comparison: its id on the page, title, what it is about, and its rows."""
+    """Tables of one comparison: its id on the page, title, what it is about, its rows, and how many pairs it has."""
 
     name: str
     title: str
     about: str
     parts: list[PartTable]
     sizes: list[SizeRow]
+    pair_count: int
 
     @property
     def covered(self) -> bool:
@@ -230,7 +232,8 @@ def _section(comparison: Comparison) -> ComparisonSection:
         "gates": ("Forms of the gate", "AW-MoE with eq. 8 as it is, and with gates that start near 1/K."),
         "losses": ("Losses", "One model trained with each ranking loss; the paper has the pointwise one."),
     }[comparison.kind]
-    return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison))
+    pairs = comb(len(comparison.labels), 2)
+    return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison), pairs)
 
 
 def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tuple[list[Drawing], list[CalibrationRow]]:
