@@ -206,8 +206,8 @@ def sweep(
 
     scenario, prepared = load(config, overrides), PreparedData.open(data)
     with quiet_tensorflow():
-        from experiments.sweep import SWEEP
         from experiments.sweep import sweep as run
+        from experiments.sweep_result import SWEEP
         from experiments.sweep_tables import sweep_tables
     found = run(scenario, prepared, output, seeds=seeds, values=values, search=search, jobs=jobs)
     _print(sweep_tables(found))

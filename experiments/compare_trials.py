@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from experiments.comparison import Comparison, MetricSummary, ModelSummary, Pair, PartComparison, Summary
+from experiments.comparison import Comparison, MetricSummary, ModelSummary, Pair, PartComparison
 from experiments.linearised import linearised
+from experiments.over_seeds import over_seeds
 from experiments.significance import difference_test, paired_p_over_sessions_alone
 from experiments.trial import TrialResult
 from model.evaluate import with_truth
@@ -135,9 +136,8 @@ def _summary(values: np.ndarray) -> MetricSummary:
     finite = np.isfinite(values)
     if not finite.any(axis=1).all():
         return MetricSummary(None, None, float(finite.sum(axis=1).mean()))
-    means = np.nanmean(values, axis=1)
-    spread = float(means.std(ddof=1)) if len(means) > 1 else None
-    return MetricSummary(float(means.mean()), spread, float(finite.sum(axis=1).mean()))
+    over = over_seeds(np.nanmean(values, axis=1).tolist())
+    return MetricSummary(over.mean, over.std, float(finite.sum(axis=1).mean()))
 
 
 def _pairs(values: dict[str, np.ndarray]) -> list[Pair]:
@@ -197,7 +197,6 @@ def _covered(
 
 
 def _model(trials: Sequence[TrialResult]) -> ModelSummary:
-    seconds = np.array([result.facts.training_seconds for result in trials])
-    spread = float(seconds.std(ddof=1)) if len(seconds) > 1 else None
+    seconds = over_seeds([result.facts.training_seconds for result in trials])
     facts = trials[0].facts
-    return ModelSummary(facts.dense_parameters, facts.table_parameters, Summary(float(seconds.mean()), spread))
+    return ModelSummary(facts.dense_parameters, facts.table_parameters, seconds)

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.session_metrics import PAPER_METRICS
 from pipeline.errors import InputError
 
 COMPARISON = "comparison.json"
+#: The part of all test sessions.
+FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class PartComparison:
         sessions: those that count: they have bought and not bought candidates.
         models: metrics by label.
         pairs: by metric, every pair of labels.
-        references: metrics of rankings without training: `popularity`, and `oracle` where the truth is known.
+        references: metrics of rankings without training: `popularity` and `displayed` where the scenario names
+            them, and `oracle` where the truth is known.
         covered: by label, the share of the way from popularity's AUC to the oracle's.
         margins: by metric, every label less every reference.
         beyond_full: by metric, every pair's difference in this part less that in `full`, with its own test: whether
@@ -100,6 +104,20 @@ class Comparison:
     seeds: tuple[int, ...]
     parts: dict[str, PartComparison]
     models: dict[str, ModelSummary]
+
+    @property
+    def shown_metrics(self) -> tuple[str, ...]:
+        """The paper's; and the reciprocal rank, by which a page's order is judged, where that order is known."""
+        return (*PAPER_METRICS, *self._of_pages)
+
+    @property
+    def margin_metrics(self) -> tuple[str, ...]:
+        """Those of `shown_metrics` in which tables show margins: one over all pairs, and what counts the top."""
+        return ("auc", "ndcg_at_10", *self._of_pages)
+
+    @property
+    def _of_pages(self) -> tuple[str, ...]:
+        return ("mrr",) if any("displayed" in part.references for part in self.parts.values()) else ()
 
     @property
     def pairs_of_interest(self) -> list[tuple[str, str]]:
@@ -144,7 +162,7 @@ class Comparison:
             )
         except FileNotFoundError:
             raise InputError(f"{path}: is not there; `awmoe {kind} --output {experiment}` makes it") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: is damaged ({error}); run `awmoe {kind}` again") from None
         if comparison.kind != kind:
             raise InputError(f"{experiment}: is of `awmoe {comparison.kind}`; name the directory of `awmoe {kind}`")

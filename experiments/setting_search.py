@@ -10,10 +10,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from experiments.sweep_result import Setting
+
 #: Optuna's own record of what was tried; `optuna.load_study` reads it.
 JOURNAL = "search.journal"
-#: A value of each parameter of `model.contrastive` that is varied.
-Setting = dict[str, float]
 _SPACE: dict[str, FloatDistribution | IntDistribution] = {
     "mask_probability": FloatDistribution(0.01, 0.5, log=True),
     "negatives": IntDistribution(1, 10),

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from experiments.comparison import Summary
 from experiments.run_trials import run_trials
-from experiments.setting_search import Setting, SettingSearch
+from experiments.search_progress import SearchProgress
+from experiments.setting_search import SettingSearch
+from experiments.sweep_result import Best, Point, Setting, Sweep
 from experiments.trial import Trial, TrialResult
+from experiments.tried_setting import TriedSetting
 from experiments.vary import vary, with_model
-from model.session_values import session_numbers, session_values
 from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
-SWEEP = "sweep.json"
 METRIC = "auc_at_10"
 #: Values of Figure 8, varied one at a time around the scenario's.
 GRID: dict[str, tuple[float, ...]] = {
@@ -27,56 +25,6 @@ GRID: dict[str, tuple[float, ...]] = {
     "negatives": (1, 2, 3, 5, 7, 10),
     "weight": (0.01, 0.025, 0.05, 0.1, 0.2, 0.5),
 }
-
-
-@dataclass(frozen=True)
-class Point:
-    """A setting's test metric, over seeds.
-
-    Attributes:
-        value: of the parameter that is varied.
-        mean: of the metric on the long-tail part.
-        std: over seeds; None with one.
-        full: the same on the full test part.
-        validation: session AUC of the validation part, by which a setting is chosen.
-    """
-
-    value: float
-    mean: float | None
-    std: float | None
-    full: Summary
-    validation: Summary
-
-
-@dataclass(frozen=True)
-class Best:
-    """The setting with the highest mean validation AUC, among all that were tried."""
-
-    setting: Setting
-    validation: Summary
-    part: Summary
-    full: Summary
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Figure 8's curves.
-
-    Attributes:
-        metric: name of the test metric.
-        part: the long-tail part of the test sessions; `full` where the scenario has none.
-        seeds: of every setting.
-        parameters: points by parameter, by rising value.
-        best: chosen by validation.
-        searched: settings that the joint search tried beside the curves'.
-    """
-
-    metric: str
-    part: str
-    seeds: tuple[int, ...]
-    parameters: dict[str, list[Point]]
-    best: Best
-    searched: int
 
 
 def sweep(
@@ -104,52 +52,64 @@ def sweep(
         jobs: trials at the same time.
 
     Raises:
-        InputError: there is no validation part, or as of `run_trials`.
+        InputError: there is no validation part, the scenario's weight is 0, or as of `run_trials`.
     """
     if not data.sessions("validation"):
         raise InputError(f"{data.directory}: has no validation part, by which a setting is chosen")
     base = with_model(scenario, "aw_moe_cl")
+    if not base.model.contrastive.weight:
+        raise InputError(
+            "model.contrastive.weight: is 0, which switches the contrastive loss off: other masks and negatives would "
+            "change nothing; give the sweep a weight, for instance --set model.contrastive.weight=0.05"
+        )
     of_seeds = range(1, seeds + 1)
-    curves = _curves(base, values)
+    part = _long_tail(scenario)
+    centre: Setting = {name: getattr(base.model.contrastive, name) for name in GRID}
+    curves = _curves(centre, values)
     output.mkdir(parents=True, exist_ok=True)
 
     def trials(setting: Setting) -> list[Trial]:
         keys = {f"model.contrastive.{name}": value for name, value in setting.items()}
         return [Trial(_label(setting), vary(base, {**keys, "training.seed": seed})) for seed in of_seeds]
 
+    def with_results(setting: Setting, results: Sequence[TrialResult]) -> TriedSetting:
+        return TriedSetting(setting, results, METRIC, part)
+
     settings = {_label(setting): setting for points in curves.values() for setting in points}
     done = iter(
         run_trials([trial for setting in settings.values() for trial in trials(setting)], data, output, jobs=jobs)
     )
-    results = {label: [next(done) for _ in of_seeds] for label in settings}
+    tried = {label: with_results(setting, [next(done) for _ in of_seeds]) for label, setting in settings.items()}
 
-    joint = SettingSearch(output)
-    for label, setting in settings.items():
-        joint.tell(setting, _value(results[label]))
+    joint, progress = SettingSearch(output), SearchProgress(search, seeds, jobs)
+    for each in tried.values():
+        joint.tell(each.setting, each.value)
     for number in range(search):
         setting = joint.propose(number)
-        label = _label(setting)
-        settings[label], results[label] = setting, run_trials(trials(setting), data, output, jobs=jobs)
-        joint.tell(setting, _value(results[label]), number)
+        progress.start(number, setting, [result.facts for each in tried.values() for result in each.results])
+        found = tried[_label(setting)] = with_results(setting, run_trials(trials(setting), data, output, jobs=jobs))
+        joint.tell(setting, found.value, number)
 
-    part = _long_tail(scenario)
-    best = max(settings, key=lambda label: _value(results[label]))
-    found = Sweep(
-        METRIC,
-        part,
-        tuple(of_seeds),
-        {name: [_point(setting[name], results[_label(setting)], part) for setting in curves[name]] for name in curves},
-        Best(settings[best], _validation(results[best]), _test(results[best], part), _test(results[best], "full")),
-        search,
+    own = tried[_label(centre)]
+    best = max(tried.values(), key=lambda each: each.value)
+    result = Sweep(
+        metric=METRIC,
+        part=part,
+        seeds=tuple(of_seeds),
+        own=centre,
+        parameters={
+            name: [_point(setting[name], tried[_label(setting)], own) for setting in settings]
+            for name, settings in curves.items()
+        },
+        best=Best(best.setting, best.validation, best.on_part, best.on_full, best.p_against(own)),
+        searched=search,
     )
-    (output / SWEEP).write_text(json.dumps(asdict(found), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return found
+    result.write(output)
+    return result
 
 
-def _curves(base: Scenario, count: int | None) -> dict[str, list[Setting]]:
+def _curves(centre: Setting, count: int | None) -> dict[str, list[Setting]]:
     """Settings by parameter: its values, with the others as the scenario has them."""
-    present = base.model.contrastive
-    centre: Setting = {name: getattr(present, name) for name in GRID}
     curves = {}
     for name, grid in GRID.items():
         chosen = {grid[i] for i in np.linspace(0, len(grid) - 1, count or len(grid)).round().astype(int)}
@@ -162,37 +122,9 @@ def _label(setting: Setting) -> str:
     return "-".join(f"{name}-{value:g}" for name, value in setting.items())
 
 
-def _validation(results: Sequence[TrialResult]) -> Summary:
-    return _summary([max(result.history()["val_session_auc"]) for result in results])
-
-
-def _value(results: Sequence[TrialResult]) -> float:
-    """What a setting is chosen by; a validation part without both classes says nothing."""
-    mean = _validation(results).mean
-    return 0.5 if mean is None else mean
-
-
-def _test(results: Sequence[TrialResult], part: str) -> Summary:
-    means = []
-    for result in results:
-        candidates = result.scores()
-        if part != "full":
-            candidates = candidates.filter(candidates[f"slice_{part}"])
-        values = session_values(candidates, session_numbers(candidates))[METRIC]
-        means.append(float(np.nanmean(values)) if np.isfinite(values).any() else None)
-    return _summary(means)
-
-
-def _point(value: float, results: Sequence[TrialResult], part: str) -> Point:
-    test = _test(results, part)
-    return Point(value, test.mean, test.std, _test(results, "full"), _validation(results))
-
-
-def _summary(values: Sequence[float | None]) -> Summary:
-    known = np.array([value for value in values if value is not None])
-    if len(known) < len(values):
-        return Summary(None)
-    return Summary(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
+def _point(value: float, tried: TriedSetting, own: TriedSetting) -> Point:
+    test = tried.on_part
+    return Point(value, test.mean, test.std, tried.on_full, tried.validation, tried.p_against(own))
 
 
 def _long_tail(scenario: Scenario) -> str:

@@ -65,7 +65,7 @@ class TrialProgress:
         if seconds is not None:
             self._done += 1
             self._seconds.setdefault(trial.label, []).append(seconds)
-            what = f"{trial.name} took {_duration(seconds)}"
+            what = f"{trial.name} took {duration(seconds)}"
         self._show()
         self._tell(f"{what}; {self._done} of {self._total} trials are done{self.left()}")
 
@@ -76,7 +76,7 @@ class TrialProgress:
             return ""
         times = [self._seconds.get(trial.label, everything) for trial in self._left]
         seconds = sum(sum(trials) / len(trials) for trials in times) / min(self._jobs, len(self._left))
-        return f", about {_duration(seconds)} left"
+        return f", about {duration(seconds)} left"
 
     def _show(self) -> None:
         names = ", ".join(trial.name for trial in self._running)
@@ -86,7 +86,8 @@ class TrialProgress:
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In the unit that a person would use."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

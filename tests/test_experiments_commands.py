@@ -92,7 +92,9 @@ def test_losses_are_compared(place: Path, tmp_path: Path) -> None:
 def test_a_sweep_draws_curves_searches_and_goes_on(place: Path, tmp_path: Path) -> None:
     options = ("--seeds", "1", "--values", "1")
     said = awmoe("sweep", place, tmp_path, *options, "--search", "1").output
+    assert "search: setting 1 of 1, mask probability" in said
     found = json.loads((tmp_path / "sweep.json").read_text())
+    assert {point["p"] for points in found["parameters"].values() for point in points} == {None}, "there is one seed"
     assert (found["metric"], found["part"]) == ("auc_at_10", "few_behaviors")
     assert [point["value"] for point in found["parameters"]["mask_probability"]] == [0.01, 0.1]
     assert [point["value"] for point in found["parameters"]["negatives"]] == [1, 3]
@@ -112,6 +114,12 @@ def test_a_sweep_draws_curves_searches_and_goes_on(place: Path, tmp_path: Path) 
     validations = [point["validation"]["mean"] for points in found["parameters"].values() for point in points]
     assert best["validation"]["mean"] >= max(validations)
     assert set(best["setting"]) == {"mask_probability", "negatives", "weight"}
+
+
+def test_a_sweep_around_a_loss_that_is_off_is_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"weight: is 0, .*--set model\.contrastive\.weight=0\.05"):
+        awmoe("sweep", place, tmp_path, "--set", "model.contrastive.weight=0")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from experiments.compare_trials import compare_trials
 from experiments.comparison import COMPARISON, Comparison
 from experiments.comparison_tables import comparison_tables
 from experiments.linearised import linearised
+from experiments.number_text import interval, signed
 from experiments.significance import difference_test
 from experiments.trial import FACTS, SCORES, read_trials
 from model.session_metrics import SESSION_METRICS
@@ -202,6 +205,35 @@ def test_tables_show_every_part_and_pair(comparison: Comparison) -> None:
     assert "oracle" in shown
     assert "None" not in shown
     assert "nan" not in shown
+
+
+def test_margins_are_shown_and_reciprocal_rank_where_the_order_of_a_page_is_known(comparison: Comparison) -> None:
+    def shown(of: Comparison, width: int = 180) -> str:
+        console = Console(width=width)
+        with console.capture() as capture:
+            for table in comparison_tables(of):
+                console.print(table)
+        return capture.get()
+
+    assert "MRR" not in shown(comparison)
+    margin = next(m for m in comparison.parts["full"].margins["auc"] if (m.a, m.b) == ("weak", "popularity"))
+    numbers = f"{re.escape(signed(margin.difference))} +{re.escape(interval(margin.low, margin.high))}"
+    assert re.search(rf"over popularity +\n +weak +{numbers} ", shown(comparison))
+
+    full = comparison.parts["full"]
+    of_pages = {"popularity": full.references["popularity"], "displayed": full.references["oracle"]}
+    margins = {
+        metric: [replace(m, b=m.b.replace("oracle", "displayed")) for m in full.margins[metric]]
+        for metric in full.margins
+    }
+    paged = replace(comparison, parts={"full": replace(full, references=of_pages, covered={}, margins=margins)})
+    assert (paged.shown_metrics[-1], paged.margin_metrics) == ("mrr", ("auc", "ndcg_at_10", "mrr"))
+    assert f"{full.models['weak']['mrr'].mean:.4f}" in shown(paged)
+    mrr = next(m for m in margins["mrr"] if (m.a, m.b) == ("strong", "displayed"))
+    assert signed(mrr.difference) in shown(paged)
+    small = shown(paged, width=80)
+    assert "…" not in small, "a number is cut on a small terminal"
+    assert small.count("MRR") == 3, "a column is left out on a small terminal"
 
 
 def test_with_one_seed_there_is_no_spread_and_no_test(experiment: Path) -> None:

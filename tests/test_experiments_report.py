@@ -27,7 +27,6 @@ from experiments.report.gate_map import explained, place_gates, why_no_map
 from experiments.report.palette import PALETTE
 from experiments.report.sample import read_sample
 from experiments.report.scorer import Parts, Scorer
-from experiments.report.sweep_figure import read_sweep
 from experiments.report.tables import headline, part_tables
 from experiments.report.training_curves import mean_and_deviation
 from experiments.report.user_groups import behavior_groups, category_groups, slice_groups, target_groups
@@ -38,6 +37,7 @@ from model.session_metrics import SESSION_METRICS
 from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from sweep_example import sweep_of
 from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
 
 NASTY = b'<b>item $x$</b> & "http://example.org/"'
@@ -70,7 +70,11 @@ def comparison_of(kind: str, labels: list[str], p: float = 0.07) -> Comparison:
     pairs["auc"] = [Pair(labels[-1], labels[0], 0.01, -0.001, 0.021, p, 1e-9)]
     pairs["auc_at_10"] = [Pair(labels[-1], labels[0], 0.01, None, None, None, 1e-9)]
     popularity = {metric: MetricSummary(0.6, None, 30) for metric in SESSION_METRICS}
-    full = PartComparison(30, models, pairs, {"popularity": popularity}, {labels[-1]: 0.625})
+    references = {"popularity": popularity, "displayed": popularity}
+    margins = {
+        metric: [Pair(labels[-1], b, 0.11, 0.1, 0.12, 1e-9, 1e-9) for b in references] for metric in ("auc", "mrr")
+    }
+    full = PartComparison(30, models, pairs, references, {labels[-1]: 0.625}, margins)
     few = PartComparison(0, models, {metric: [] for metric in SESSION_METRICS})
     sizes = dict.fromkeys(labels, ModelSummary(1234, 99, Summary(61.2, 3.0)))
     return Comparison(kind, tuple(labels), (1, 2), {"full": full, "few_behaviors": few}, sizes)
@@ -95,9 +99,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "ablate").mkdir()
     comparison_of("ablate", ["neither", "both"]).write(directory / "ablate")
     (directory / "sweep").mkdir()
-    points = [{"value": 0.05, "mean": 0.7, "std": 0.01}, {"value": 0.1, "mean": 0.72, "std": 0.01}]
-    sweep = {"metric": "auc_at_10", "part": "few_behaviors", "parameters": {"weight": points, "negatives": points}}
-    (directory / "sweep" / "sweep.json").write_text(json.dumps(sweep))
+    sweep_of([0.8, 0.7]).write(directory / "sweep")
     return directory
 
 
@@ -161,7 +163,17 @@ def test_the_page_is_one_file_with_every_section_and_loads_nothing(report_page: 
     assert {f"figure-{name}" for name in FIGURES} <= set(page.ids)
     repeated = {name for name in page.ids if page.ids.count(name) > 1}
     assert not repeated, f"two elements have the id {repeated}"
-    for words in ("Not in this report", "losses compared", "it ties with din", "Test part: few behaviors", "0.7100"):
+    for words in (
+        "Not in this report",
+        "losses compared",
+        "it ties with din",
+        "Test part: few behaviors",
+        "0.7100",
+        "MRR",
+        "over displayed",
+        "No point differs",
+        "not corrected for there being 3 pairs",
+    ):
         assert words in page.text, f"the page does not say `{words}`"
 
 
@@ -193,7 +205,7 @@ def test_a_missing_input_is_answered_with_the_command_that_makes_it(experiment: 
     with pytest.raises(InputError, match="is of `awmoe compare`; name the directory of `awmoe ablate`"):
         write_report(experiment / "compare", data, page, ablation=experiment / "compare")
     with pytest.raises(InputError, match=r"sweep.json: is not there; `awmoe sweep"):
-        read_sweep(tmp_path)
+        write_report(experiment / "compare", data, page, sweep=tmp_path)
     with pytest.raises(InputError, match="has no models of `dnn`; it has din, aw_moe_cl"):
         write_report(experiment / "compare", data, page, label="dnn")
     assert not page.exists()
@@ -382,17 +394,26 @@ def test_tables_name_the_best_and_its_ties() -> None:
     full, few = part_tables(comparison)
     rows = {row.label: row.cells for row in full.rows}
     best_and_ties = [(cells[0].best, cells[0].tie) for cells in rows.values()]
-    assert best_and_ties == [(False, True), (False, False), (True, False), (False, False)]
+    assert best_and_ties == [(False, True), (False, False), (True, False), (False, False), (False, False)]
     assert [(row.label, row.covered) for row in full.rows if row.reference or row.covered] == [
         ("aw_moe_cl", "62.5%"),
         ("popularity", ""),
+        ("displayed", ""),
     ]
-    assert (rows["din"][0].mean, rows["din"][0].spread, rows["din"][1].spread) == ("0.7000", "± 0.0020", "")
+    assert (rows["din"][0].mean, rows["din"][0].spread, rows["din"][1].spread) == ("0.7000", "±0.0020", "")
     assert rows["din"][2].mean == "\N{EN DASH}", "a value that is not known"
     (title, (pair,)), _ = full.pairs
     assert (title, pair.verdict, pair.p, pair.paired_p) == ("AUC", "tie", "0.070", "< 0.001")
     assert pair.interval == "\N{MINUS SIGN}0.0010 to +0.0210"
     assert few.pairs == ()
+    assert few.margins is None
+    assert full.margins is not None
+    assert full.metrics == ("AUC", "AUC@10", "NDCG", "NDCG@10", "MRR")
+    assert full.margins.metrics == ("AUC", "NDCG@10", "MRR")
+    assert [reference for reference, _ in full.margins.references] == ["popularity", "displayed"]
+    din, _, best = full.margins.references[1][1]
+    assert (best.label, best.cells[2].mean, best.cells[2].spread) == ("aw_moe_cl", "+0.1100", "+0.1000 to +0.1200")
+    assert din.cells[0].mean == "\N{EN DASH}"
     assert headline(comparison).endswith("it ties with din (p ≥ 0.05).")
     sure = comparison_of("compare", ["din", "aw_moe", "aw_moe_cl"], p=0.01)
     assert part_tables(sure)[0].pairs[0][1][0].verdict == "aw_moe_cl better"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.setting_search import Setting, SettingSearch
+from experiments.setting_search import SettingSearch
+from experiments.sweep_result import Setting
 
 
 def value(setting: Setting) -> float:

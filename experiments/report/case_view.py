@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from experiments.report.case import Case, difference
 from experiments.report.figure import Drawing, draw, reference_line
 from experiments.report.palette import series
+from experiments.report.shortened import shortened
 from pipeline.features import Categorical, Feature, Features, Numeric
 
 _USERS = ("A", "B")
@@ -204,7 +205,7 @@ def _draw_difference(case: Case, moved: np.ndarray) -> Drawing:
             axes.set_ylim(len(experts) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
             item = _text(case.raw["candidate_item_id"][0, n])
-            axes.set_title(f"{_short(item)}: rank {ranks[0, n]} for A, {ranks[1, n]} for B")
+            axes.set_title(f"{shortened(item, 24)}: rank {ranks[0, n]} for A, {ranks[1, n]} for B")
         axes_of[-1].set_xlabel("for B  ←   difference of logits   →  for A")
         figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
 
@@ -232,7 +233,3 @@ def _text(value: object) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from experiments.report.figure import Drawing, draw
 from experiments.report.palette import INK, series
 from experiments.report.scorer import Parts
+from experiments.report.shortened import shortened
 from experiments.report.user_groups import Groups
 
 #: A cell's colour at its strongest, so that the numbers on it stay legible.
@@ -130,7 +131,7 @@ def _heat(name: str, use: ExpertUse, values: np.ndarray, deviations: np.ndarray,
                     spread = f"± {text(deviations[row, k])}"
                     axes.text(k, row + 0.22, spread, ha="center", va="center", fontsize=10.5, color=INK.light)
         rows = zip(use.groups, use.sessions, strict=True)
-        axes.set_yticks(range(len(use.groups)), [f"{_short(group)}\n({sessions:,})" for group, sessions in rows])
+        axes.set_yticks(range(len(use.groups)), [f"{shortened(group, 18)}\n({sessions:,})" for group, sessions in rows])
         axes.set_xticks(range(experts), [str(k + 1) for k in range(experts)])
         axes.set(xlabel="expert", ylabel="users (sessions)", xlim=(-0.5, experts - 0.5))
         axes.set_ylim(len(use.groups) - 0.5, -0.5)
@@ -139,7 +140,3 @@ def _heat(name: str, use: ExpertUse, values: np.ndarray, deviations: np.ndarray,
         axes.tick_params(length=0)
 
     return draw(name, 70 + 46 * len(use.groups), paint)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.report.figure import Drawing, draw, reference_line
 from experiments.report.palette import series
+from experiments.report.shortened import shortened
 from experiments.report.user_groups import Groups
 from model.session_metrics import session_metrics
 from pipeline.features import Features
@@ -147,7 +148,7 @@ def draw_feature_importance(importances: list[Importance], groups: Groups, label
                     elinewidth=1.4,
                     label=f"{group} ({int(groups[group].sum()):,} sessions)",
                 )
-            axes.set_yticks(range(len(rows)), [_short(row[0].feature.name) for row in rows])
+            axes.set_yticks(range(len(rows)), [shortened(row[0].feature.name, 22) for row in rows])
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
             axes.set_title(kind)
@@ -198,7 +199,3 @@ def _rows(importances: list[Importance], kind: str) -> list[list[Importance]]:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:21]}…"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.comparison import Comparison, MetricSummary, Pair, PartComparison
+from experiments.comparison import FULL, Comparison, MetricSummary, Pair, PartComparison
+from experiments.metric_titles import METRIC_TITLES
+from experiments.number_text import interval, mean_and_spread, p_value, signed, spread
 
-METRICS = {"auc": "AUC", "auc_at_10": "AUC@10", "ndcg": "NDCG", "ndcg_at_10": "NDCG@10"}
 #: A difference with a larger p-value is no difference: the two tie.
 SIGNIFICANT = 0.05
 _UNKNOWN = "\N{EN DASH}"
@@ -52,13 +52,38 @@ class PairRow:
 
 
 @dataclass(frozen=True)
+class MarginRow:
+    """A model less a ranking without training: by metric the difference, and its interval as `spread`."""
+
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class MarginTable:
+    """Margins: titles of the metrics, and rows by ranking without training."""
+
+    metrics: tuple[str, ...]
+    references: tuple[tuple[str, tuple[MarginRow, ...]], ...]
+
+
+@dataclass(frozen=True)
 class PartTable:
-    """A part of the test set: rows of models, and pairs by the metric's title."""
+    """A part of the test set.
+
+    Attributes:
+        metrics: titles of the rows' cells.
+        rows: of models and rankings without training.
+        pairs: by the metric's title.
+        margins: of the full part alone.
+    """
 
     name: str
     sessions: int
+    metrics: tuple[str, ...]
     rows: tuple[Row, ...]
     pairs: tuple[tuple[str, tuple[PairRow, ...]], ...]
+    margins: MarginTable | None = None
 
 
 @dataclass(frozen=True)
@@ -73,15 +98,14 @@ class SizeRow:
 
 def part_tables(comparison: Comparison) -> list[PartTable]:
     """One table a part, in the order of the file."""
-    return [_part(name, part, comparison.labels) for name, part in comparison.parts.items()]
+    return [_part(comparison, name, part) for name, part in comparison.parts.items()]
 
 
 def size_rows(comparison: Comparison) -> list[SizeRow]:
     """Weights and training times."""
     rows = []
     for label, model in comparison.models.items():
-        seconds = model.training_seconds
-        time = f"{seconds.mean or 0:,.0f}" + (f" ± {seconds.std:,.0f}" if seconds.std is not None else "")
+        time = mean_and_spread(model.training_seconds, 0)
         rows.append(SizeRow(label, f"{model.dense_parameters:,}", f"{model.table_parameters:,}", time))
     return rows
 
@@ -92,45 +116,69 @@ def headline(comparison: Comparison) -> str:
     best = _best(part, "auc")
     if best is None:
         return ""
-    auc = part.models[best]["auc"]
     ties = [label for label in comparison.labels if _ties(part, "auc", best, label)]
-    value = f"{auc.mean:.4f}" + (f" ± {auc.std:.4f}" if auc.std is not None else "")
+    value = mean_and_spread(part.models[best]["auc"])
     end = f"it ties with {_and(ties)} (p ≥ {SIGNIFICANT})" if ties else "no other model ties with it"
     if all(pair.p is None for pair in part.pairs["auc"]):
         end = "how sure its lead is, was not measured"
     return f"Over the {name} test part, {best} has the highest session AUC, {value}; {end}."
 
 
-def _part(name: str, part: PartComparison, labels: Sequence[str]) -> PartTable:
-    best = {metric: _best(part, metric) for metric in METRICS}
+def _part(comparison: Comparison, name: str, part: PartComparison) -> PartTable:
+    shown = comparison.shown_metrics
+    best = {metric: _best(part, metric) for metric in shown}
     rows = []
-    for label, metrics in {**{label: part.models[label] for label in labels}, **part.references}.items():
-        cells = tuple(_cell(part, metric, best[metric], label, metrics[metric]) for metric in METRICS)
+    for label, metrics in {**{label: part.models[label] for label in comparison.labels}, **part.references}.items():
+        cells = tuple(_cell(part, metric, best[metric], label, metrics[metric]) for metric in shown)
         way = part.covered.get(label)
         rows.append(Row(label, cells, "" if way is None else f"{way:.1%}", reference=label in part.references))
-    pairs = tuple((title, tuple(map(_pair, part.pairs[metric]))) for metric, title in METRICS.items())
-    return PartTable(name.replace("_", " "), part.sessions, tuple(rows), tuple(pair for pair in pairs if pair[1]))
+    pairs = tuple((METRIC_TITLES[metric], tuple(map(_pair, part.pairs[metric]))) for metric in shown)
+    beyond = tuple(_pair(pair, "as much as over all", "gains more here") for pair in part.beyond_full.get("auc", []))
+    return PartTable(
+        name=name.replace("_", " "),
+        sessions=part.sessions,
+        metrics=tuple(METRIC_TITLES[metric] for metric in shown),
+        rows=tuple(rows),
+        pairs=tuple(pair for pair in (*pairs, ("AUC, beyond the difference over all", beyond)) if pair[1]),
+        margins=_margins(comparison, part) if name == FULL and any(part.margins.values()) else None,
+    )
+
+
+def _margins(comparison: Comparison, part: PartComparison) -> MarginTable:
+    found = {(pair.a, pair.b, metric): pair for metric, pairs in part.margins.items() for pair in pairs}
+
+    def cell(label: str, reference: str, metric: str) -> Cell:
+        pair = found.get((label, reference, metric))
+        return Cell(_UNKNOWN) if pair is None else Cell(signed(pair.difference), interval(pair.low, pair.high))
+
+    metrics = comparison.margin_metrics
+    return MarginTable(
+        tuple(METRIC_TITLES[metric] for metric in metrics),
+        tuple(
+            (name, tuple(MarginRow(a, tuple(cell(a, name, metric) for metric in metrics)) for a in comparison.labels))
+            for name in part.references
+        ),
+    )
 
 
 def _cell(part: PartComparison, metric: str, best: str | None, label: str, value: MetricSummary) -> Cell:
     if value.mean is None:
         return Cell(_UNKNOWN)
-    spread = "" if value.std is None else f"± {value.std:.4f}"
     tie = best is not None and _ties(part, metric, best, label)
-    return Cell(f"{value.mean:.4f}", spread, best=label == best, tie=tie)
+    return Cell(f"{value.mean:.4f}", spread(value), best=label == best, tie=tie)
 
 
-def _pair(pair: Pair) -> PairRow:
+def _pair(pair: Pair, tie: str = "tie", more: str = "better") -> PairRow:
     verdict = "not measured"
     if pair.p is not None:
-        verdict = "tie" if pair.p >= SIGNIFICANT else f"{pair.a if pair.difference > 0 else pair.b} better"
+        verdict = tie if pair.p >= SIGNIFICANT else f"{pair.a if pair.difference > 0 else pair.b} {more}"
     return PairRow(
         a=pair.a,
         b=pair.b,
-        difference=_signed(pair.difference),
-        interval=_UNKNOWN if pair.low is None or pair.high is None else f"{_signed(pair.low)} to {_signed(pair.high)}",
-        p=_p_value(pair.p),
-        paired_p=_p_value(pair.paired_p),
+        difference=signed(pair.difference),
+        interval=interval(pair.low, pair.high) or _UNKNOWN,
+        p=p_value(pair.p) or _UNKNOWN,
+        paired_p=p_value(pair.paired_p),
         verdict=verdict,
     )
 
@@ -146,16 +194,6 @@ def _ties(part: PartComparison, metric: str, best: str, label: str) -> bool:
         if {pair.a, pair.b} == {best, label} and best != label:
             return pair.p is not None and pair.p >= SIGNIFICANT
     return False
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _p_value(p: float | None) -> str:
-    if p is None:
-        return _UNKNOWN
-    return "< 0.001" if p < 0.001 else f"{p:.2f}" if p >= 0.1 else f"{p:.3f}"
 
 
 def _and(names: list[str]) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from pathlib import Path
 
 import jinja2
 import numpy as np
 
 from experiments.comparison import Comparison
+from experiments.number_text import mean_and_spread
+from experiments.over_seeds import over_seeds
 from experiments.report.calibration import Calibration, calibration, draw_calibration
 from experiments.report.case import find_case
 from experiments.report.case_view import CaseView, case_view
@@ -21,7 +24,7 @@ from experiments.report.palette import PALETTE
 from experiments.report.sample import read_sample
 from experiments.report.score_distribution import draw_score_distribution
 from experiments.report.scorer import Scorer
-from experiments.report.sweep_figure import draw_sweep, read_sweep
+from experiments.report.sweep_figure import draw_sweep
 from experiments.report.tables import PartTable, SizeRow, headline, part_tables, size_rows
 from experiments.report.training_curves import draw_training_curves
 from experiments.report.user_groups import (
@@ -31,6 +34,7 @@ from experiments.report.user_groups import (
     slice_groups,
     target_groups,
 )
+from experiments.sweep_result import Sweep
 from experiments.trial import TrialResult, check_data, read_trials
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
@@ -46,13 +50,14 @@ _FIGURE_7 = (
 
 @dataclass(frozen=True)
 class ComparisonSection:
-    """Tables of one comparison: its id on the page, title, what it is about, and its rows."""
+    """Tables of one comparison: its id on the page, title, what it is about, its rows, and how many pairs it has."""
 
     name: str
     title: str
     about: str
     parts: list[PartTable]
     sizes: list[SizeRow]
+    pair_count: int
 
     @property
     def covered(self) -> bool:
@@ -132,7 +137,7 @@ def write_report(
     comparison = Comparison.read(experiment, "compare")
     given = {"ablate": ablation, "gates": gates, "losses": losses}
     others = {kind: Comparison.read(path, kind) for kind, path in given.items() if path}
-    settings = read_sweep(sweep) if sweep else None
+    settings = Sweep.read(sweep) if sweep else None
     trials = _trials(experiment, comparison, data)
     models = {name: results for name, results in trials.items() if all(result.has_run for result in results)}
     label = _chosen_label(label, list(models), experiment)
@@ -228,7 +233,8 @@ def _section(comparison: Comparison) -> ComparisonSection:
         "gates": ("Forms of the gate", "AW-MoE with eq. 8 as it is, and with gates that start near 1/K."),
         "losses": ("Losses", "One model trained with each ranking loss; the paper has the pointwise one."),
     }[comparison.kind]
-    return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison))
+    pairs = comb(len(comparison.labels), 2)
+    return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison), pairs)
 
 
 def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tuple[list[Drawing], list[CalibrationRow]]:
@@ -247,15 +253,11 @@ def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tupl
 
 
 def _calibration_row(label: str, of_seeds: list[Calibration]) -> CalibrationRow:
-    def text(values: list[float]) -> str:
-        spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.4f}{spread}"
-
     return CalibrationRow(
         label,
-        text([c.error for c in of_seeds]),
-        text([c.log_loss for c in of_seeds]),
-        text([c.brier for c in of_seeds]),
+        mean_and_spread(over_seeds([c.error for c in of_seeds])),
+        mean_and_spread(over_seeds([c.log_loss for c in of_seeds])),
+        mean_and_spread(over_seeds([c.brier for c in of_seeds])),
     )
 
 
