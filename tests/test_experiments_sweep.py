@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from experiment_data import experiment_scenario
+from experiments import sweep as module
 from experiments.comparison import Summary
 from experiments.linearised import linearised
 from experiments.report.sweep_figure import draw_sweep
@@ -20,7 +22,7 @@ from experiments.search_progress import SearchProgress
 from experiments.significance import difference_test
 from experiments.sweep_result import SWEEP, Sweep
 from experiments.sweep_tables import sweep_tables
-from experiments.trial import RUN, SCORES, TrialFacts, TrialResult
+from experiments.trial import RUN, SCORES, Trial, TrialFacts, TrialResult
 from experiments.tried_setting import TriedSetting
 from model.run_directory import HISTORY
 from model.session_values import session_numbers, session_values
@@ -28,7 +30,7 @@ from pipeline.errors import InputError
 from sweep_example import sweep_of
 
 SESSIONS, CANDIDATES, SEEDS = 120, 14, (1, 2, 3)
-METRIC, PART = "auc_at_10", "few"
+METRIC, PART = "auc_at_10", "few_behaviors"
 
 
 def result(directory: Path, strength: float, seed: int) -> TrialResult:
@@ -181,3 +183,36 @@ def test_progress_says_what_is_left_of_the_whole_search(capsys: pytest.CaptureFi
     assert first == "search: setting 1 of 20, weight 0.05"
     # 16 settings of two rounds of a minute
     assert fifth == "search: setting 5 of 20, weight 0.05, negatives 3; about 32 min left in the whole search"
+
+
+def test_a_sweep_tests_its_points_and_searches_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def trained(trials: list[Trial], data: object, experiment: Path, *, jobs: int) -> list[TrialResult]:
+        asked.append(len(trials))
+        # the weight alone matters: the more of it, the better
+        strengths = [10 * trial.scenario.model.contrastive.weight for trial in trials]
+        return [
+            result(tmp_path / f"{len(asked)}-{number}", strength, number)
+            for number, strength in enumerate(strengths, start=1)
+        ]
+
+    class Data:
+        directory = tmp_path
+
+        def sessions(self, part: str) -> int:
+            return 10
+
+    monkeypatch.setattr(module, "run_trials", trained)
+    found = module.sweep(experiment_scenario(), Data(), tmp_path, seeds=2, values=2, search=2)  # type: ignore[arg-type]
+    assert asked == [14, 2, 2], "seven settings of two seeds, then two searched ones"
+    assert found.own == {"mask_probability": 0.1, "negatives": 3, "weight": 0.05}
+    assert [point.value for point in found.parameters["weight"]] == [0.01, 0.05, 0.5]
+    for points in found.parameters.values():
+        assert [point.p is None for point in points] == [False, True, False], "all but the scenario's own are tested"
+    assert (found.parameters["weight"][2].p or 0) < 0.05, "a far stronger model"
+    assert found.best.part.mean is not None
+    assert Sweep.read(tmp_path) == found
+    assert "search: setting 2 of 2, " in capsys.readouterr().err
