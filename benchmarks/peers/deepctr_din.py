@@ -8,9 +8,7 @@ as the table's means. It scores rows, not sessions, and every row carries a hist
 
 from __future__ import annotations
 
-import sys
 import time
-import types
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.peers.candidate_table import CandidateTable
+from benchmarks.peers.deepctr_library import deepctr_library
 from benchmarks.peers.mean_session_auc import mean_session_auc
 from benchmarks.peers.peer_scores import PeerScores
 from pipeline.config import Scenario
@@ -179,7 +178,7 @@ class _Feed:
 
     def din(self, seed: int) -> tf.keras.Model:
         """A fresh model of these inputs."""
-        feature_column, din = _deepctr()
+        feature_column, din = deepctr_library()
         settings = self._settings
 
         def sparse(name: str, table: str) -> Any:
@@ -269,19 +268,3 @@ def _logits(model: tf.keras.Model, batches: tf.data.Dataset) -> np.ndarray:
     probabilities = model.predict(batches, verbose=0)[:, 0].astype(np.float64)
     probabilities = np.clip(probabilities, 1e-12, 1 - 1e-12)
     return np.log(probabilities) - np.log1p(-probabilities)
-
-
-def _deepctr() -> tuple[Any, Any]:
-    """DeepCTR's `feature_column` and `DIN`.
-
-    On import it asks the package index for newer versions, in a thread that may hold up the end of the
-    process; an empty answer in that module's place leaves the question out.
-    """
-    if "deepctr" not in sys.modules:
-        utils = types.ModuleType("deepctr.utils")
-        utils.check_version = lambda version: None  # type: ignore[attr-defined]
-        sys.modules["deepctr.utils"] = utils
-    from deepctr import feature_column
-    from deepctr.models import DIN
-
-    return feature_column, DIN
