@@ -13,6 +13,7 @@ from export.checks import check_graph, check_scores
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
 from export.signatures import Tensors, save_signatures
+from export.warmup import replay_warmup, write_warmup
 from model.dataset import broken_files_named, raw_dataset
 from model.run_directory import Run
 from pipeline.errors import InputError
@@ -56,6 +57,8 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
             write_scenario_asset(unfinished, run.scenario)
             check_graph(unfinished)
             check_scores(unfinished, run, _sessions(run, check_data))
+            write_warmup(unfinished, run)
+            replay_warmup(unfinished)
             _sync(unfinished)
             unfinished.rename(target)
             _sync_one(directory)
