@@ -26,7 +26,7 @@ def cli() -> None:
 
     \b
     The stages, in the order of the data:
-      simulate -> preprocess [-> validate] -> train -> evaluate -> export -> serve -> rank
+      simulate -> preprocess [-> validate] -> train -> evaluate -> export [-> rollback] -> serve -> rank
     `awmoe demo --output demo-output` runs them all on a simulated log.
     Experiments, which train many models: compare, ablate, gates, losses, sweep; then report.
     """
@@ -264,6 +264,25 @@ def export(run_directory: Path, output: Path, data: Path | None, version: int | 
     with progress_bar("exporting"):
         published = run(load_run(run_directory), output, version=version, check_data=check_data)
     click.echo(f"written: {published}")
+
+
+@cli.command()
+@click.argument("model_directory", metavar="MODEL", type=DIRECTORY)
+def rollback(model_directory: Path) -> None:
+    """Take MODEL's newest version back, so that servers answer from the one before (docs/export.md).
+
+    The version is kept beside the others as .rolled-back-NUMBER, and no later export gets its number.
+    Running servers follow within seconds; sessions that are open go on.
+
+    \b
+    Example:
+      awmoe rollback models/awmoe
+    """
+    from export.rollback import rollback as run
+
+    done = run(model_directory)
+    click.echo(f"served now: {model_directory / str(done.served)}")
+    click.echo(f"taken back: version {done.version}, kept as {done.kept}")
 
 
 @cli.command()

@@ -13,6 +13,7 @@ from export.checks import check_graph, check_scores
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
 from export.signatures import Tensors, save_signatures
+from export.version_numbers import ROLLED_BACK, rolled_back_numbers, version_numbers
 from export.warmup import replay_warmup, write_warmup
 from model.dataset import broken_files_named, raw_dataset
 from model.run_directory import Run
@@ -32,7 +33,7 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
     Args:
         run: the trained model.
         output: directory of models; made if it is not there.
-        version: default: one above the highest there.
+        version: default: one above the highest there, those taken back included.
         check_data: compares scores on its test sessions too, beside random ones.
 
     Returns:
@@ -40,7 +41,7 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
 
     Raises:
         InputError: the model has no session gate, `check_data` was made with other features,
-            the version exists, a check failed, or the directory cannot be written.
+            the version exists or was taken back, a check failed, or the directory cannot be written.
     """
     _refuse_gate_a_candidate(run)
     if check_data is not None:
@@ -51,6 +52,8 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
         target = directory / str(version if version is not None else _next_version(directory))
         if target.exists():
             raise InputError(f"{target}: exists already, and a published version never changes; choose another version")
+        if (taken_back := directory / f"{ROLLED_BACK}{target.name}").exists():
+            raise InputError(f"{taken_back}: version {target.name} was taken back; choose another version")
         unfinished = directory / f".tmp-{target.name}-{uuid.uuid4().hex}"
         try:
             save_signatures(run, unfinished)
@@ -84,7 +87,7 @@ def _refuse_gate_a_candidate(run: Run) -> None:
 
 
 def _next_version(directory: Path) -> int:
-    return max((int(path.name) for path in directory.iterdir() if path.name.isdecimal()), default=0) + 1
+    return max([*version_numbers(directory), *rolled_back_numbers(directory)], default=0) + 1
 
 
 def _sessions(run: Run, check_data: PreparedData | None) -> Iterator[Tensors]:
