@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 import awmoe_experiments
 from awmoe_options import DIRECTORY, FILE, SET, load
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Scenario
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output directory.")
 
@@ -245,12 +249,25 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
 @click.option("--output", required=True, type=DIRECTORY, help="Directory of models; gets <model name>/<version>/.")
 @click.option("--data", type=DIRECTORY, help="Check on these test sessions too, beside random ones.")
 @click.option("--version", type=click.IntRange(1), help="Default: one above the highest there.")
-def export(run_directory: Path, output: Path, data: Path | None, version: int | None) -> None:
-    """Write the two-signature SavedModel, check it against the trained model, publish it.
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Lay a value over the run's scenario, of its section `export` only.",
+)
+def export(
+    run_directory: Path, output: Path, data: Path | None, version: int | None, overrides: tuple[str, ...]
+) -> None:
+    """Write the two-signature SavedModel, check it against the trained model, publish it (docs/export.md).
+
+    Where the scenario has export.floors, the metrics in RUN/metrics.json must reach them; without
+    that file, those of --data.
 
     \b
     Example:
       awmoe export runs/search --output models
+      awmoe export runs/search --output models --data data/prepared --set export.floors.auc=0.75
     """
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
@@ -262,7 +279,11 @@ def export(run_directory: Path, output: Path, data: Path | None, version: int | 
 
     check_data = PreparedData.open(data) if data else None
     with progress_bar("exporting"):
-        published = run(load_run(run_directory), output, version=version, check_data=check_data)
+        trained = load_run(run_directory)
+        if overrides:
+            trained = replace(trained, scenario=_with_export(run_directory, overrides))
+        metrics_file = run_directory / "metrics.json"
+        published = run(trained, output, version=version, check_data=check_data, metrics_file=metrics_file)
     click.echo(f"written: {published}")
 
 
@@ -390,6 +411,14 @@ def demo(output: Path, users: int, epochs: int | None, seed: int, as_json: bool,
     from awmoe_demo import run_demo
 
     run_demo(output, users=users, epochs=epochs, seed=seed, as_json=as_json, overwrite=overwrite)
+
+
+def _with_export(run_directory: Path, overrides: tuple[str, ...]) -> Scenario:
+    """The run's scenario with another section `export`; the rest is what was trained."""
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0] != "export":
+            raise InputError(f"`--set {override}`: only the section `export` can change; for the rest train again")
+    return load(run_directory / "scenario.yaml", overrides)
 
 
 def _json(file: IO[str]) -> Any:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from export.checks import check_graph, check_scores
+from export.floors import check_floors
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
 from export.signatures import Tensors, save_signatures
@@ -24,7 +25,14 @@ _CHECKED_BATCHES = 4
 _CHECKED_BATCH_SIZE = 64
 
 
-def export(run: Run, output: Path, *, version: int | None = None, check_data: PreparedData | None = None) -> Path:
+def export(
+    run: Run,
+    output: Path,
+    *,
+    version: int | None = None,
+    check_data: PreparedData | None = None,
+    metrics_file: Path | None = None,
+) -> Path:
     """Publishes `<output>/<model name>/<version>/`, checked, whole or not at all.
 
     A server takes every directory whose name is a number as a version, so the SavedModel
@@ -35,17 +43,21 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
         output: directory of models; made if it is not there.
         version: default: one above the highest there, those taken back included.
         check_data: compares scores on its test sessions too, beside random ones.
+        metrics_file: what `awmoe evaluate` wrote of this run; where the scenario has `export.floors`,
+            these metrics must reach them. Where it is not there, `check_data` is evaluated.
 
     Returns:
         The version's directory.
 
     Raises:
         InputError: the model has no session gate, `check_data` was made with other features,
-            the version exists or was taken back, a check failed, or the directory cannot be written.
+            a metric is below its floor, the version exists or was taken back, a check failed, or the
+            directory cannot be written.
     """
     _refuse_gate_a_candidate(run)
     if check_data is not None:
         check_data.check_features(run.scenario)
+    check_floors(run, metrics_file, check_data)
     directory = Path(output) / run.scenario.export.model_name
     try:
         directory.mkdir(parents=True, exist_ok=True)
