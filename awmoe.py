@@ -31,6 +31,7 @@ def cli() -> None:
     \b
     The stages, in the order of the data:
       simulate -> preprocess [-> validate] -> train -> evaluate -> export [-> rollback] -> serve -> rank
+    and `score` after export: many sessions at once, to files.
     `awmoe demo --output demo-output` runs them all on a simulated log.
     Experiments, which train many models: compare, ablate, gates, losses, sweep; then report.
     """
@@ -306,6 +307,44 @@ def rollback(model_directory: Path) -> None:
     click.echo(f"taken back: version {done.version}, kept as {done.kept}")
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("version_directory", metavar="MODEL_VERSION", type=DIRECTORY)
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
+@click.option("--output", required=True, help="Directory for the scores, in Parquet; must be new or empty.")
+@click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "validation", "test", "new_items"]),
+    help="Which sessions.",
+)
+@click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
+def score(version_directory: Path, data: Path, output: str, part: Any, beam_arguments: tuple[str, ...]) -> None:
+    """Score the sessions of prepared data with an exported model, with a Beam job (docs/batch-scoring.md).
+
+    MODEL_VERSION is one version's directory, as `awmoe export` prints it. Anything else on the line
+    goes to Beam, as of `awmoe preprocess`.
+
+    \b
+    Example:
+      awmoe score models/awmoe/1 --data data/prepared --output data/scores
+      awmoe score models/awmoe/1 --data data/prepared --output data/scores --part new_items --direct_num_workers=4
+    """
+    from pipeline.prepared_data import PreparedData
+    from pipeline.progress import progress_bar
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    prepared = PreparedData.open(data)
+    with quiet_tensorflow():
+        from scoring.score import score as run
+    with progress_bar("scoring"):
+        summary = run(version_directory, prepared, output, part=part, pipeline_args=beam_arguments)
+    metrics = {name: value for name, value in summary["metrics"].items() if name != "sessions" and value is not None}
+    click.echo(f"{part}: {summary['sessions']:,} sessions, {summary['candidates']:,} candidates")
+    click.echo(f"of {summary['metrics']['sessions']:,} sessions with both classes: {_listed(metrics)}")
+    click.echo(f"written: {output}")
+
+
 @cli.command()
 @click.argument("model_directory", metavar="MODEL", type=DIRECTORY)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -419,6 +458,10 @@ def _with_export(run_directory: Path, overrides: tuple[str, ...]) -> Scenario:
         if override.partition("=")[0].partition(".")[0] != "export":
             raise InputError(f"`--set {override}`: only the section `export` can change; for the rest train again")
     return load(run_directory / "scenario.yaml", overrides)
+
+
+def _listed(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_at_', '@')} {value:.4f}" for name, value in metrics.items()) or "no metrics"
 
 
 def _json(file: IO[str]) -> Any:
