@@ -274,6 +274,7 @@ def export(
 
     with quiet_tensorflow():
         from export.publish import export as run
+        from export.score_difference import read_score_difference
         from model.run_directory import load_run
     from pipeline.prepared_data import PreparedData
     from pipeline.progress import progress_bar
@@ -285,6 +286,7 @@ def export(
             trained = replace(trained, scenario=_with_export(run_directory, overrides))
         metrics_file = run_directory / "metrics.json"
         published = run(trained, output, version=version, check_data=check_data, metrics_file=metrics_file)
+    click.echo(f"largest difference from the trained model's scores: {read_score_difference(published):.3g}")
     click.echo(f"written: {published}")
 
 

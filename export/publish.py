@@ -13,6 +13,7 @@ from export.checks import check_graph, check_scores
 from export.floors import check_floors
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
+from export.score_difference import write_score_difference
 from export.signatures import Tensors, save_signatures
 from export.version_numbers import ROLLED_BACK, rolled_back_numbers, version_numbers
 from export.warmup import replay_warmup, write_warmup
@@ -71,7 +72,7 @@ def export(
             save_signatures(run, unfinished)
             write_scenario_asset(unfinished, run.scenario)
             check_graph(unfinished)
-            check_scores(unfinished, run, _sessions(run, check_data))
+            write_score_difference(unfinished, check_scores(unfinished, run, _sessions(run, check_data)))
             write_warmup(unfinished, run)
             replay_warmup(unfinished)
             _sync(unfinished)
