@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 DEMO ?= demo-output
 
-.PHONY: setup demo test test-all wire chromium flink-jar test-flink lint types imports check lock clean
+.PHONY: setup demo test test-all wire chromium flink-jar test-flink test-tfserving lint types imports check lock clean
 
 setup: $(VENV)/.installed
 
@@ -49,6 +49,13 @@ flink-jar: .flink/job-server.jar
 # The same job on Flink and on the local runner, compared record for record.
 test-flink: setup flink-jar
 	$(BIN)/python -m pytest tests/test_pipeline_flink.py
+
+# The client against TensorFlow Serving itself: TF_MODEL_SERVER=/path/to/tensorflow_model_server, or Docker.
+test-tfserving: setup
+	@test -n "$$TF_MODEL_SERVER" || docker info >/dev/null 2>&1 || { \
+		echo "make: skipped, there is no TensorFlow Serving: set TF_MODEL_SERVER=/path/to/tensorflow_model_server," \
+			"or install Docker and start it"; exit 0; }; \
+	$(BIN)/python -m pytest tests/test_serving_tfserving.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 import awmoe_experiments
 from awmoe_options import DIRECTORY, FILE, SET, load
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Scenario
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output directory.")
 
@@ -26,7 +30,8 @@ def cli() -> None:
 
     \b
     The stages, in the order of the data:
-      simulate -> preprocess [-> validate] -> train -> evaluate -> export -> serve -> rank
+      simulate -> preprocess [-> validate] -> train -> evaluate -> export [-> rollback] -> serve -> rank
+    and `score` after export: many sessions at once, to files.
     `awmoe demo --output demo-output` runs them all on a simulated log.
     Experiments, which train many models: compare, ablate, gates, losses, sweep; then report.
     """
@@ -245,25 +250,101 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
 @click.option("--output", required=True, type=DIRECTORY, help="Directory of models; gets <model name>/<version>/.")
 @click.option("--data", type=DIRECTORY, help="Check on these test sessions too, beside random ones.")
 @click.option("--version", type=click.IntRange(1), help="Default: one above the highest there.")
-def export(run_directory: Path, output: Path, data: Path | None, version: int | None) -> None:
-    """Write the two-signature SavedModel, check it against the trained model, publish it.
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Lay a value over the run's scenario, of its section `export` only.",
+)
+def export(
+    run_directory: Path, output: Path, data: Path | None, version: int | None, overrides: tuple[str, ...]
+) -> None:
+    """Write the two-signature SavedModel, check it against the trained model, publish it (docs/export.md).
+
+    Where the scenario has export.floors, the metrics in RUN/metrics.json must reach them; without
+    that file, those of --data.
 
     \b
     Example:
       awmoe export runs/search --output models
+      awmoe export runs/search --output models --data data/prepared --set export.floors.auc=0.75
     """
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     with quiet_tensorflow():
         from export.publish import export as run
+        from export.score_difference import read_score_difference
         from model.run_directory import load_run
     from pipeline.prepared_data import PreparedData
     from pipeline.progress import progress_bar
 
     check_data = PreparedData.open(data) if data else None
     with progress_bar("exporting"):
-        published = run(load_run(run_directory), output, version=version, check_data=check_data)
+        trained = load_run(run_directory)
+        if overrides:
+            trained = replace(trained, scenario=_with_export(run_directory, overrides))
+        metrics_file = run_directory / "metrics.json"
+        published = run(trained, output, version=version, check_data=check_data, metrics_file=metrics_file)
+    click.echo(f"largest difference from the trained model's scores: {read_score_difference(published):.3g}")
     click.echo(f"written: {published}")
+
+
+@cli.command()
+@click.argument("model_directory", metavar="MODEL", type=DIRECTORY)
+def rollback(model_directory: Path) -> None:
+    """Take MODEL's newest version back, so that servers answer from the one before (docs/export.md).
+
+    The version is kept beside the others as .rolled-back-NUMBER, and no later export gets its number.
+    Running servers follow within seconds; sessions that are open go on.
+
+    \b
+    Example:
+      awmoe rollback models/awmoe
+    """
+    from export.rollback import rollback as run
+
+    done = run(model_directory)
+    click.echo(f"served now: {model_directory / str(done.served)}")
+    click.echo(f"taken back: version {done.version}, kept as {done.kept}")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("version_directory", metavar="MODEL_VERSION", type=DIRECTORY)
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
+@click.option("--output", required=True, help="Directory for the scores, in Parquet; must be new or empty.")
+@click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "validation", "test", "new_items"]),
+    help="Which sessions.",
+)
+@click.argument("beam_arguments", nargs=-1, type=click.UNPROCESSED)
+def score(version_directory: Path, data: Path, output: str, part: Any, beam_arguments: tuple[str, ...]) -> None:
+    """Score the sessions of prepared data with an exported model, with a Beam job (docs/batch-scoring.md).
+
+    MODEL_VERSION is one version's directory, as `awmoe export` prints it. Anything else on the line
+    goes to Beam, as of `awmoe preprocess`.
+
+    \b
+    Example:
+      awmoe score models/awmoe/1 --data data/prepared --output data/scores
+      awmoe score models/awmoe/1 --data data/prepared --output data/scores --part new_items --direct_num_workers=4
+    """
+    from pipeline.prepared_data import PreparedData
+    from pipeline.progress import progress_bar
+    from pipeline.quiet_tensorflow import quiet_tensorflow
+
+    prepared = PreparedData.open(data)
+    with quiet_tensorflow():
+        from scoring.score import score as run
+    with progress_bar("scoring"):
+        summary = run(version_directory, prepared, output, part=part, pipeline_args=beam_arguments)
+    metrics = {name: value for name, value in summary["metrics"].items() if name != "sessions" and value is not None}
+    click.echo(f"{part}: {summary['sessions']:,} sessions, {summary['candidates']:,} candidates")
+    click.echo(f"of {summary['metrics']['sessions']:,} sessions with both classes: {_listed(metrics)}")
+    click.echo(f"written: {output}")
 
 
 @cli.command()
@@ -371,6 +452,18 @@ def demo(output: Path, users: int, epochs: int | None, seed: int, as_json: bool,
     from awmoe_demo import run_demo
 
     run_demo(output, users=users, epochs=epochs, seed=seed, as_json=as_json, overwrite=overwrite)
+
+
+def _with_export(run_directory: Path, overrides: tuple[str, ...]) -> Scenario:
+    """The run's scenario with another section `export`; the rest is what was trained."""
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0] != "export":
+            raise InputError(f"`--set {override}`: only the section `export` can change; for the rest train again")
+    return load(run_directory / "scenario.yaml", overrides)
+
+
+def _listed(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_at_', '@')} {value:.4f}" for name, value in metrics.items()) or "no metrics"
 
 
 def _json(file: IO[str]) -> Any:

@@ -113,7 +113,7 @@ def run_demo(
         from export.publish import export
 
         with progress_bar("exporting"):
-            published = export(run, models, check_data=data)
+            published = export(run, models, check_data=data, metrics_file=run_directory / "metrics.json")
 
     model = published.parent
     with _step(console, "serve it and rank new sessions over gRPC", f"awmoe serve {model}"):

@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     py_modules=["awmoe", "awmoe_demo", "awmoe_experiments", "awmoe_options"],
-    packages=find_packages(include=["pipeline*", "model*", "export*", "serving*", "experiments*"]),
+    packages=find_packages(include=["pipeline*", "model*", "export*", "serving*", "scoring*", "experiments*"]),
     package_data={"experiments.report": ["*.j2"]},
     install_requires=[
         "tensorflow==2.21.*",

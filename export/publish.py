@@ -10,9 +10,13 @@ from itertools import chain
 from pathlib import Path
 
 from export.checks import check_graph, check_scores
+from export.floors import check_floors
 from export.random_sessions import random_sessions
 from export.scenario_asset import write_scenario_asset
+from export.score_difference import write_score_difference
 from export.signatures import Tensors, save_signatures
+from export.version_numbers import ROLLED_BACK, rolled_back_numbers, version_numbers
+from export.warmup import replay_warmup, write_warmup
 from model.dataset import broken_files_named, raw_dataset
 from model.run_directory import Run
 from pipeline.errors import InputError
@@ -22,7 +26,14 @@ _CHECKED_BATCHES = 4
 _CHECKED_BATCH_SIZE = 64
 
 
-def export(run: Run, output: Path, *, version: int | None = None, check_data: PreparedData | None = None) -> Path:
+def export(
+    run: Run,
+    output: Path,
+    *,
+    version: int | None = None,
+    check_data: PreparedData | None = None,
+    metrics_file: Path | None = None,
+) -> Path:
     """Publishes `<output>/<model name>/<version>/`, checked, whole or not at all.
 
     A server takes every directory whose name is a number as a version, so the SavedModel
@@ -31,31 +42,39 @@ def export(run: Run, output: Path, *, version: int | None = None, check_data: Pr
     Args:
         run: the trained model.
         output: directory of models; made if it is not there.
-        version: default: one above the highest there.
+        version: default: one above the highest there, those taken back included.
         check_data: compares scores on its test sessions too, beside random ones.
+        metrics_file: what `awmoe evaluate` wrote of this run; where the scenario has `export.floors`,
+            these metrics must reach them. Where it is not there, `check_data` is evaluated.
 
     Returns:
         The version's directory.
 
     Raises:
         InputError: the model has no session gate, `check_data` was made with other features,
-            the version exists, a check failed, or the directory cannot be written.
+            a metric is below its floor, the version exists or was taken back, a check failed, or the
+            directory cannot be written.
     """
     _refuse_gate_a_candidate(run)
     if check_data is not None:
         check_data.check_features(run.scenario)
+    check_floors(run, metrics_file, check_data)
     directory = Path(output) / run.scenario.export.model_name
     try:
         directory.mkdir(parents=True, exist_ok=True)
         target = directory / str(version if version is not None else _next_version(directory))
         if target.exists():
             raise InputError(f"{target}: exists already, and a published version never changes; choose another version")
+        if (taken_back := directory / f"{ROLLED_BACK}{target.name}").exists():
+            raise InputError(f"{taken_back}: version {target.name} was taken back; choose another version")
         unfinished = directory / f".tmp-{target.name}-{uuid.uuid4().hex}"
         try:
             save_signatures(run, unfinished)
             write_scenario_asset(unfinished, run.scenario)
             check_graph(unfinished)
-            check_scores(unfinished, run, _sessions(run, check_data))
+            write_score_difference(unfinished, check_scores(unfinished, run, _sessions(run, check_data)))
+            write_warmup(unfinished, run)
+            replay_warmup(unfinished)
             _sync(unfinished)
             unfinished.rename(target)
             _sync_one(directory)
@@ -81,7 +100,7 @@ def _refuse_gate_a_candidate(run: Run) -> None:
 
 
 def _next_version(directory: Path) -> int:
-    return max((int(path.name) for path in directory.iterdir() if path.name.isdecimal()), default=0) + 1
+    return max([*version_numbers(directory), *rolled_back_numbers(directory)], default=0) + 1
 
 
 def _sessions(run: Run, check_data: PreparedData | None) -> Iterator[Tensors]:

@@ -24,7 +24,8 @@ Tensors = dict[str, tf.Tensor]
 def save_signatures(run: Run, directory: Path) -> None:
     """Writes preprocessing and model as a SavedModel with exactly the two signatures.
 
-    The model's gate must not depend on the candidate (`gate.context: query`).
+    The model's gate must not depend on the candidate (`gate.context: query`). With `export.bfloat16`
+    the layers of `score_items` are computed in bfloat16; every input and output is float32.
     """
     preprocessing, model, features = run.preprocessing, run.model, run.scenario.features
 
@@ -35,10 +36,9 @@ def save_signatures(run: Run, directory: Path) -> None:
         return {"scores": tf.sigmoid(model.score_items(preprocessing(raw), gate))}
 
     gate = {"gate": tf.TensorSpec([None, None], tf.float32, name="gate")}
-    signatures = {
-        "session_gate": _trace(session_gate, _tensor_specs(features.gate_inputs)),
-        "score_items": _trace(score_items, _tensor_specs(features.score_inputs) | gate),
-    }
+    signatures = {"session_gate": _trace(session_gate, _tensor_specs(features.gate_inputs))}
+    with model.products_in(tf.bfloat16 if run.scenario.export.bfloat16 else tf.float32):
+        signatures["score_items"] = _trace(score_items, _tensor_specs(features.score_inputs) | gate)
     # What is saved holds the lookup tables and the weights, not the Keras layers: those would
     # bring their own call functions and what only training needs.
     module = tf.Module(name="aw_moe")

@@ -21,6 +21,9 @@ class ActivationUnit(tf.keras.layers.Layer):
         hidden_layers: hidden units; each followed by ReLU.
         outputs: numbers a pair; 1 for an activation unit, K for the gate unit.
         start: what every output is close to at first; default: random, of either sign.
+
+    Attributes:
+        product_dtype: what the layers are computed in; inputs, weights and outputs are float32.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class ActivationUnit(tf.keras.layers.Layer):
         start: float | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.product_dtype = tf.float32
         first, *rest = hidden_layers
         self.key_layer = tf.keras.layers.Dense(first, name="key")
         self.query_layer = tf.keras.layers.Dense(first, use_bias=False, name="query")
@@ -53,10 +57,21 @@ class ActivationUnit(tf.keras.layers.Layer):
         if queries.shape.rank == 3:
             keys = keys[:, tf.newaxis]
         queries = queries[..., tf.newaxis, :]
-        hidden = tf.nn.relu(self.key_layer(keys) + self.query_layer(queries) + self.product_layer(keys * queries))
+        hidden = self._apply(self.key_layer, keys) + self._apply(self.query_layer, queries)
+        hidden = tf.nn.relu(hidden + self._apply(self.product_layer, keys * queries))
         for layer in self.upper_layers:
-            hidden = layer(hidden)
-        return hidden
+            hidden = self._apply(layer, hidden)
+        return tf.cast(hidden, tf.float32)
+
+    def _apply(self, layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+        if self.product_dtype == tf.float32:
+            return layer(inputs)
+        # Keras would cast the inputs back to the dtype that the layer was made with.
+        dtype = self.product_dtype
+        outputs = tf.tensordot(tf.cast(inputs, dtype), tf.cast(layer.kernel, dtype), axes=1)
+        if layer.use_bias:
+            outputs += tf.cast(layer.bias, dtype)
+        return layer.activation(outputs)
 
 
 def _near(start: float) -> dict[str, tf.keras.initializers.Initializer]:

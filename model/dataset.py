@@ -68,9 +68,18 @@ def raw_dataset(
         batch_size: sessions.
         sessions: how many the files must hold.
     """
-    specs = (*features.score_inputs, *RECORD_COLUMNS)
     batches = _examples(files, sessions).batch(batch_size)
-    return batches.map(lambda batch: _padded(_parse(batch, specs), specs), num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.map(lambda batch: raw_batch(batch, features), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def raw_batch(serialized: tf.Tensor, features: Features) -> dict[str, tf.Tensor]:
+    """Serialized `tf.train.Example` `[B]`, one a session, as one batch of `raw_dataset`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: one is damaged or lacks a column.
+    """
+    specs = (*features.score_inputs, *RECORD_COLUMNS)
+    return _padded(_parse(serialized, specs), specs)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from model.predict import predict
 from model.run_directory import Run
 from model.session_metrics import PAPER_METRICS
 from model.session_values import RANKINGS, Values, session_numbers, session_values
+from model.weights_fingerprint import weights_fingerprint
 from pipeline.errors import InputError
 from pipeline.prepared_data import Part, PreparedData
 
@@ -35,13 +36,32 @@ class Evaluation:
     rankings that are probabilities. None where a metric is not defined. The model's log loss
     is that of a model trained on sampled negatives: it expects more purchases than the full
     lists of a test part have, and only compares models trained on the same sample.
+
+    `weights` is the fingerprint of the weights that were evaluated.
     """
 
     metrics: dict[str, dict[str, dict[str, float | None]]]
+    weights: str = ""
 
     def write(self, path: str | Path) -> None:
-        """Writes the metrics as JSON."""
-        Path(path).write_text(json.dumps(self.metrics, indent=2) + "\n", encoding="utf-8")
+        """Writes the metrics as JSON, and beside the parts `weights`."""
+        written = {**self.metrics, "weights": self.weights}
+        Path(path).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Evaluation:
+        """What `write` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InputError: it is none of `awmoe evaluate`.
+        """
+        try:
+            written = json.loads(Path(path).read_text(encoding="utf-8"))
+            weights = written.pop("weights", "")
+            return cls({part: dict(rankings) for part, rankings in written.items()}, weights)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InputError(f"{path}: is damaged ({error}); run `awmoe evaluate` again") from None
 
     def table(self) -> Table:
         """The metrics for a terminal of 80 columns, one row a part and ranking."""
@@ -80,7 +100,8 @@ def evaluate(run: Run, data: PreparedData, part: Part = "test", truth: str | Pat
         parts[piece.name] = full.filter(full[f"slice_{piece.name}"])
     if part == "test" and data.sessions("new_items"):
         parts["new_items"] = _predict(run, data, "new_items", truth)
-    return Evaluation({name: _rankings(candidates) for name, candidates in parts.items()})
+    metrics = {name: _rankings(candidates) for name, candidates in parts.items()}
+    return Evaluation(metrics, weights_fingerprint(run.model))
 
 
 def _predict(run: Run, data: PreparedData, part: Part, truth: str | Path | None) -> pa.Table:

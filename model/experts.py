@@ -17,10 +17,14 @@ class Experts(tf.keras.layers.Layer):
     Args:
         count: K.
         hidden_layers: hidden units, each followed by ReLU; a linear unit makes the score.
+
+    Attributes:
+        product_dtype: what the layers are computed in; inputs, weights and scores are float32.
     """
 
     def __init__(self, count: int, hidden_layers: Sequence[int]) -> None:
         super().__init__(name="experts")
+        self.product_dtype = tf.float32
         self._count = count
         self._hidden_layers = tuple(hidden_layers)
 
@@ -99,20 +103,21 @@ class Experts(tf.keras.layers.Layer):
         """
 
         def weights(variable: tf.Variable) -> tf.Tensor:
-            return variable if used is None else tf.gather(variable, used)
+            return tf.cast(variable if used is None else tf.gather(variable, used), self.product_dtype)
 
         experts = self._count if used is None else tf.shape(used)[0]
         batch, count = tf.shape(candidates)[1], tf.shape(candidates)[2]
         # [K, B*N, units] throughout: K matrix products, and no transpose between the layers.
         flat = tf.reshape(candidates, [tf.shape(candidates)[0], -1, candidates.shape[-1]])
-        hidden = tf.matmul(flat, weights(self.candidate_kernel)) + weights(self.biases[0])
+        hidden = tf.matmul(tf.cast(flat, self.product_dtype), weights(self.candidate_kernel)) + weights(self.biases[0])
         if session is not None:
             hidden = tf.reshape(hidden, [experts, batch, count, self._hidden_layers[0]])
-            hidden += tf.matmul(session, weights(self.session_kernel))[:, :, tf.newaxis]
+            of_session = tf.matmul(tf.cast(session, self.product_dtype), weights(self.session_kernel))
+            hidden += of_session[:, :, tf.newaxis]
             hidden = tf.reshape(hidden, [experts, -1, self._hidden_layers[0]])
         for kernel, bias in zip(self.upper_kernels, self.biases[1:], strict=True):
             hidden = tf.matmul(tf.nn.relu(hidden), weights(kernel)) + weights(bias)
-        return tf.reshape(hidden, [experts, batch, count])
+        return tf.cast(tf.reshape(hidden, [experts, batch, count]), tf.float32)
 
     def _kernel(self, name: str, inputs: int, outputs: int, limit: float) -> tf.Variable:
         initializer = tf.keras.initializers.RandomUniform(-limit, limit)

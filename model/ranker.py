@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -97,6 +98,22 @@ class Ranker(tfrs.Model):
     def score_items(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
         """Logits `[B, N]` of the candidates, with a gate that `session_gate` gave."""
         return self._weigh(gate, self.expert_scores(encoded, gate))
+
+    @contextmanager
+    def products_in(self, dtype: tf.DType) -> Iterator[None]:
+        """Inside, the layers of the experts and of the activation unit of eq. 3 are computed in `dtype`.
+
+        Their inputs, weights and outputs stay float32, and so does the gate network. For what is traced
+        to be exported: a function that was traced before stays as it is.
+        """
+        layers = [layer for layer in (self.experts, self.input_network.activation_unit) if layer is not None]
+        try:
+            for layer in layers:
+                layer.product_dtype = dtype
+            yield
+        finally:
+            for layer in layers:
+                layer.product_dtype = tf.float32
 
     def expert_scores(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
         """The experts' scores `[B, N, K]`, eq. 5; of a sparse gate 0 for experts that were not computed."""

@@ -23,6 +23,8 @@ from pipeline.features import COUNTS, Categorical, Features, MultiCategorical, N
 FEWEST_SHARDS = 4
 #: Units of hidden layers, the first first.
 Layers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+#: A bound of something that is between 0 and 1.
+Share = Annotated[float, Field(ge=0, le=1)]
 ModelName = Literal["dnn", "din", "category_moe", "aw_moe", "aw_moe_cl"]
 FEATURE_KINDS: dict[str, type[BaseModel]] = {
     "categorical": Categorical,
@@ -251,15 +253,26 @@ class Evaluation(Section):
     slices: tuple[Slice, ...] = ()
 
 
+class Floors(Section):
+    """The least that a model's metrics of the full test part may be for an export; docs/export.md."""
+
+    auc: Share | None = None
+    auc_at_10: Share | None = None
+    ndcg: Share | None = None
+    ndcg_at_10: Share | None = None
+    mrr: Share | None = None
+    pooled_auc: Share | None = None
+
+
 class Export(Section):
     """The SavedModel."""
 
     model_name: str = Field("awmoe", pattern=r"^[A-Za-z0-9_-]+$")
-    max_score_difference: float = Field(1e-5, gt=0, description="exported against trained, on test sessions")
-
-
-#: What a measure of `awmoe validate` may be at most; all of them are between 0 and 1.
-Share = Annotated[float, Field(ge=0, le=1)]
+    max_score_difference: float = Field(
+        1e-5, gt=0, description="exported against trained, on test sessions; with bfloat16 set about 0.02"
+    )
+    bfloat16: bool = Field(False, description="layers of experts and activation unit in bfloat16: for CPUs with AMX")
+    floors: Floors = Field(Floors(), description="a run whose metrics are below is not published")
 
 
 class FeatureThresholds(Section):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,9 +27,9 @@ from pipeline.folder import Folder
 from pipeline.job import TIMES, Job, build_job
 from pipeline.output import Output
 from pipeline.prepared_data import FORMAT, SCENARIO, SCHEMA, Part
-from pipeline.quiet_workers import quiet_workers
 from pipeline.raw_tables import RawTables
 from pipeline.records import record_schema
+from pipeline.run_pipeline import run_pipeline
 from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 
@@ -131,23 +129,11 @@ def _with_shards(scenario: Scenario, input_path: str) -> Scenario:
 def _run_job(
     pipeline: beam.Pipeline, scenario: Scenario, input_path: str, place: Output, days: DateRange | None
 ) -> dict[str, int]:
-    _quiet_beam()
-    quiet_workers()
     boundaries = place.boundaries(scenario.pipeline.split, days)
     with _spill(place, needed=shuffles_in_memory(pipeline)) as spill:
         raw = _source(scenario)(pipeline, input_path, scenario, spill)
         build_job(pipeline, scenario, raw, Job(place.target, days, boundaries, spill))
-        try:
-            result = pipeline.run()
-            result.wait_until_finish()
-        except Exception as error:
-            if "KeyboardInterrupt" in str(error):  # Ctrl-C reaches a worker's thread first
-                raise KeyboardInterrupt from None
-            # A worker's exception comes back with the step's name behind its message, or as the text of a traceback.
-            told = re.findall(r"pipeline\.errors\.InputError: (.*)", str(error))
-            if not told and not isinstance(error, InputError):
-                raise
-            raise InputError(re.sub(r" \[while running.*", "", (told or [str(error)])[-1], flags=re.DOTALL)) from None
+        result = run_pipeline(pipeline)
     return read_counters(result)
 
 
@@ -163,18 +149,6 @@ def _spill(place: Output, *, needed: bool) -> Iterator[str | None]:
         place.target.make()
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=beside, ignore_cleanup_errors=True) as directory:
         yield directory
-
-
-def _quiet_beam() -> None:
-    """Beam tells warnings, but not the traceback of an error that the user is told in one line."""
-
-    def is_news(record: logging.LogRecord) -> bool:
-        told = record.exc_info and isinstance(record.exc_info[1], InputError | KeyboardInterrupt)
-        return not told and not re.search(r"pipeline\.errors\.InputError|KeyboardInterrupt", record.getMessage())
-
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    for name in ("common", "worker.sdk_worker", "portability.local_job_service"):
-        logging.getLogger(f"apache_beam.runners.{name}").addFilter(is_news)
 
 
 def _source(scenario: Scenario) -> Callable[[beam.Pipeline, str, Scenario, str | None], RawTables]:

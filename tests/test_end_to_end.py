@@ -136,6 +136,16 @@ def test_a_session_given_as_json_is_ranked_and_shown(job: Path, server: str, tmp
         (["train", CONFIG, "--data", "EMPTY", "--output", "OUT"], "did not finish (no manifest)"),
         (["evaluate", "EMPTY", "--data", "JOB/prepared"], "awmoe train"),
         (["export", "EMPTY", "--output", "OUT"], "awmoe train"),
+        (
+            ["export", "JOB/run", "--output", "OUT", "--set", "export.floors.auc=0.999"],
+            "is below export.floors.auc 0.999",
+        ),
+        (
+            ["export", "JOB/run", "--output", "OUT", "--set", "training.epochs=1"],
+            "only the section `export` can change",
+        ),
+        (["rollback", "JOB/models/awmoe"], "has only version 1"),
+        (["score", "EMPTY", "--data", "JOB/prepared", "--output", "OUT"], "scenario.yaml: no such scenario file"),
         (["serve", "EMPTY"], "version"),
         (["rank", "--data", "EMPTY", "--test-session", "0"], "did not finish (no manifest)"),
         (["simulate", "--output", "OUT", "--items", "3"], "items"),
@@ -200,8 +210,8 @@ def test_help_answers_within_a_second_for_every_command_with_an_example() -> Non
     started = time.monotonic()
     listed = awmoe("--help").stdout
     assert time.monotonic() - started < 1, "awmoe --help takes more than a second: what does it import?"
-    stages = ("simulate", "preprocess", "validate", "train", "evaluate", "export", "serve", "rank", "demo")
-    for command in (*stages, "compare", "ablate", "gates", "losses", "sweep"):
+    stages = ("simulate", "preprocess", "validate", "train", "evaluate", "export", "demo")
+    for command in (*stages, "rollback", "serve", "rank", "score", "compare", "ablate", "gates", "losses", "sweep"):
         assert command in listed
         assert f"awmoe {command} " in awmoe(command, "--help").stdout, f"{command} --help shows no example"
 

@@ -20,6 +20,7 @@ from model.evaluate import Evaluation, evaluate
 from model.predict import predict
 from model.run_directory import load_run
 from model.train import train
+from model.weights_fingerprint import weights_fingerprint
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 from serving.recorded_session import recorded_sessions
@@ -151,7 +152,9 @@ def test_evaluation_of_the_model_popularity_and_an_oracle(
     assert evaluation.metrics["few_behaviors"]["model"]["sessions"] == (few == 2).sum()
 
     evaluation.write(tmp_path / "metrics.json")
-    assert json.loads((tmp_path / "metrics.json").read_text()) == evaluation.metrics
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == {**evaluation.metrics, "weights": weights_fingerprint(run.model)}
+    assert Evaluation.read(tmp_path / "metrics.json") == evaluation
     console = Console(width=200, record=True, file=(tmp_path / "out.txt").open("w"))
     console.print(evaluation.table())
     text = console.export_text()

@@ -1,0 +1,25 @@
+"""The versions of a model's directory, by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: A version that was taken back keeps its number in its name, so that no later one gets it.
+ROLLED_BACK = ".rolled-back-"
+
+
+def version_numbers(directory: Path) -> list[int]:
+    """The versions that a server sees: directories named by a number, the newest last."""
+    names = [path.name for path in directory.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if _is_number(name))
+
+
+def rolled_back_numbers(directory: Path) -> list[int]:
+    """Numbers of the versions that `awmoe rollback` took back, the newest last."""
+    names = [path.name.removeprefix(ROLLED_BACK) for path in directory.glob(f"{ROLLED_BACK}*")]
+    return sorted(int(name) for name in names if _is_number(name))
+
+
+def _is_number(name: str) -> bool:
+    # `isdecimal` takes digits of every script; a version is written as Python writes an integer
+    return name.isdecimal() and str(int(name)) == name
