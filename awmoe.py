@@ -351,22 +351,113 @@ def score(version_directory: Path, data: Path, output: str, part: Any, beam_argu
 @click.argument("model_directory", metavar="MODEL", type=DIRECTORY)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8500, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-def serve(model_directory: Path, host: str, port: int) -> None:
-    """Answer TensorFlow Serving's gRPC calls from MODEL's newest version, until stopped.
+@click.option("--rest-port", type=click.IntRange(0, 65535), help="REST and metrics; 0 takes a free one. Default: none.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VERSION", help="Keep a version by name; repeatable.")
+@click.option("--workers", type=click.IntRange(1), help="Batches run at the same time; default: the cores.")
+@click.option(
+    "--max-batch", default=32, show_default=True, type=click.IntRange(1), help="Most sessions that are run as one."
+)
+@click.option(
+    "--max-waiting",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Requests in the queue; more are refused (RESOURCE_EXHAUSTED, 429).",
+)
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for a request without a deadline of its own.",
+)
+@click.option(
+    "--max-request-mib", default=64, show_default=True, type=click.IntRange(1, 1024), help="Size of one request."
+)
+@click.option("--tls-certificate", type=FILE, help="PEM: TLS for gRPC and REST. Needs --tls-key.")
+@click.option("--tls-key", type=FILE, help="PEM: the certificate's key.")
+@click.option("--tls-client-ca", type=FILE, help="PEM: answer only clients with a certificate that these signed.")
+@click.option(
+    "--drain",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds between reporting NOT_SERVING and taking no new requests.",
+)
+@click.option(
+    "--grace",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds for requests in flight when it stops.",
+)
+def serve(
+    model_directory: Path,
+    host: str,
+    port: int,
+    rest_port: int | None,
+    labels: tuple[str, ...],
+    workers: int | None,
+    max_batch: int,
+    max_waiting: int,
+    timeout: float,
+    max_request_mib: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    drain: float,
+    grace: float,
+) -> None:
+    """Answer TensorFlow Serving's gRPC and REST calls from MODEL's versions, until stopped.
 
-    MODEL is a directory of versions, as `awmoe export` writes; its name is the model's.
+    MODEL is a directory of versions, as `awmoe export` writes; its name is the model's. The
+    newest is served, the one before it and labelled ones are kept (docs/embedded-server.md).
 
     \b
     Example:
-      awmoe serve models/awmoe --port 8500
+      awmoe serve models/awmoe --port 8500 --rest-port 8501
     """
+    if (tls_certificate is None) != (tls_key is None):
+        raise click.UsageError("give --tls-certificate and --tls-key together")
+    if tls_client_ca is not None and tls_certificate is None:
+        raise click.UsageError("--tls-client-ca needs --tls-certificate and --tls-key")
+    versions = _labels(labels)
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     with quiet_tensorflow():
         from serving.server import ModelServer
-    with ModelServer(model_directory, host=host, port=port) as server:
+        from serving.server_tls import ServerTls
+    server = ModelServer(
+        model_directory,
+        host=host,
+        port=port,
+        rest_port=rest_port,
+        labels=versions,
+        workers=workers,
+        max_batch=max_batch,
+        max_waiting=max_waiting,
+        seconds=timeout,
+        max_request_bytes=max_request_mib * 2**20,
+        tls=ServerTls(tls_certificate, tls_key, tls_client_ca) if tls_certificate and tls_key else None,
+        drain=drain,
+        grace=grace,
+    )
+    with server:
         click.echo(f"serving {server.model_name} version {server.version} on {server.target}")
+        if server.rest_target:
+            click.echo(f"REST on {'https' if tls_certificate else 'http'}://{server.rest_target}")
         server.wait()
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, int]:
+    labels: dict[str, int] = {}
+    for text in given:
+        name, _, version = text.partition("=")
+        if not name or not (version.isascii() and version.isdecimal()):
+            raise click.UsageError(f"--label {text}: must be NAME=VERSION, such as canary=7")
+        if labels.setdefault(name, int(version)) != int(version):
+            raise click.UsageError(f"--label {name}: given twice, with versions {labels[name]} and {int(version)}")
+    return labels
 
 
 @cli.command()

@@ -1,29 +1,34 @@
-"""The embedded model server: TensorFlow Serving's gRPC protocol from the same version directories.
-
-For development, tests and small installations; a client cannot tell it from TensorFlow
-Serving. It has no request batching and no REST.
-"""
+"""The embedded model server: TensorFlow Serving's gRPC and REST from the same version directories."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from pipeline.errors import InputError
 from serving.model_versions import ModelVersions
 from serving.predict_service import PredictService
+from serving.predictor import Predictor
+from serving.refuse_malformed import RefuseMalformed
+from serving.rest_server import RestServer
+from serving.server_tls import ServerTls
 from serving.status_service import StatusService
 
 _log = logging.getLogger(__name__)
 #: Bytes of one request; gRPC's own limit of 4 MiB is about 5,000 candidates.
-_MAX_REQUEST = 64 * 2**20
+MAX_REQUEST_BYTES = 64 * 2**20
+#: Threads of gRPC beside those that hold requests: they refuse what does not fit, and answer health and status.
+_SPARE_THREADS = 16
 
 
 class ModelServer:
@@ -33,15 +38,25 @@ class ModelServer:
         directory: has the versions, as `awmoe export` writes them; its name is the model's,
             for a symbolic link the link's own.
         host: address to listen on.
-        port: 0 takes a free one; `target` tells which.
+        port: of gRPC; 0 takes a free one, `target` tells which.
+        rest_port: of REST and metrics; 0 takes a free one, `rest_target` tells which; None: no REST.
         poll_seconds: how often to look for a new version.
-        threads: requests answered at the same time.
+        labels: of versions, such as `{"canary": 7}`; they stay loaded.
+        workers: batches run at the same time; default: the processor's cores.
+        max_batch: most sessions that are run as one.
+        max_waiting: requests in the queue; more are answered RESOURCE_EXHAUSTED.
+        seconds: until a request without a deadline of its own is answered DEADLINE_EXCEEDED.
+        max_request_bytes: of one request.
+        tls: of gRPC and REST; None: in the clear.
+        drain: seconds between reporting NOT_SERVING and taking no new requests, for load balancers to notice.
+        grace: seconds that requests in flight have to end when the server stops.
 
     Raises:
-        InputError: no version there, it cannot be loaded, or the address is taken.
+        InputError: no version there, it or a labelled one cannot be loaded, an address is taken, or a TLS file
+            is wrong.
 
     Example:
-        with ModelServer(Path("models/awmoe"), port=8500) as server:
+        with ModelServer(Path("models/awmoe"), port=8500, rest_port=8501) as server:
             server.wait()
     """
 
@@ -51,32 +66,69 @@ class ModelServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        rest_port: int | None = None,
         poll_seconds: float = 1.0,
-        threads: int = 8,
+        labels: Mapping[str, int] | None = None,
+        workers: int | None = None,
+        max_batch: int = 32,
+        max_waiting: int = 128,
+        seconds: float = 30.0,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        tls: ServerTls | None = None,
+        drain: float = 0.0,
+        grace: float = 5.0,
     ) -> None:
+        credentials, context = (tls.credentials(), tls.context()) if tls else (None, None)
+        self._versions = ModelVersions(Path(directory), labels)
         #: The name that clients ask for.
-        self.model_name = Path(directory).absolute().name
-        self._versions = ModelVersions(Path(directory))
-        self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="predict"),
-            # without SO_REUSEPORT a taken port is an error, not a second server that gets half the requests
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_REQUEST)],
+        self.model_name = self._versions.model_name
+        self._drain = drain
+        self._grace = grace
+        self._stopped = False
+        self._predictor = Predictor(
+            self._versions, workers=workers, max_batch=max_batch, max_waiting=max_waiting, seconds=seconds
         )
-        predict = PredictService(self.model_name, self._versions)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predict, self._server)
-        status = StatusService(self.model_name, self._versions)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(status, self._server)
+        self._server = grpc.server(
+            ThreadPoolExecutor(self._predictor.capacity + _SPARE_THREADS, thread_name_prefix="grpc"),
+            interceptors=[RefuseMalformed()],
+            # without SO_REUSEPORT a taken port is an error, not a second server that gets half the requests
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_request_bytes)],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictService(self._predictor), self._server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(StatusService(self._versions), self._server)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for service in ("", self.model_name):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._rest: RestServer | None = None
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError:
-            raise InputError(f"{host}:{port}: cannot listen there; is another server running?") from None
-        #: Where clients reach it, `host:port`.
-        self.target = f"{host}:{bound}"
+            #: Where clients reach gRPC, `host:port`.
+            self.target = f"{host}:{self._bind(f'{host}:{port}', credentials)}"
+            if rest_port is not None:
+                self._rest = RestServer(
+                    self._predictor,
+                    host=host,
+                    port=rest_port,
+                    max_request_bytes=max_request_bytes,
+                    grace=grace,
+                    tls=context,
+                )
+        except InputError:
+            self._server.stop(0)
+            self._predictor.close()
+            raise
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
         self._server.start()
         self._poller.start()
+
+    @property
+    def rest_target(self) -> str | None:
+        """Where clients reach REST, `host:port`; None without."""
+        return self._rest.target if self._rest else None
 
     @property
     def version(self) -> int:
@@ -95,11 +147,32 @@ class ModelServer:
                 signal.signal(number, handler)
             self.stop()
 
-    def stop(self, grace: float = 5.0) -> None:
-        """Takes no new requests, gives those in flight `grace` seconds, returns when all is down."""
+    def stop(self, grace: float | None = None) -> None:
+        """Reports NOT_SERVING, takes no new requests, gives those in flight `grace` seconds, returns when all is down.
+
+        Args:
+            grace: default: the server's own; REST always has that.
+        """
+        self._health.enter_graceful_shutdown()
+        if not self._stopped:
+            self._stopped = True
+            time.sleep(self._drain)
         self._stopping.set()
-        self._server.stop(grace).wait()
+        stopped = self._server.stop(self._grace if grace is None else grace)
+        if self._rest is not None:
+            self._rest.stop()
+            self._rest = None
+        stopped.wait()
+        self._predictor.close()
         self._poller.join()
+
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise InputError(f"{address}: cannot listen there; is another server running?") from None
 
     def __enter__(self) -> ModelServer:
         return self

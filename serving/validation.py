@@ -1,4 +1,4 @@
-"""Checks a `Predict` request's tensors before the model runs, so that a mistake gets a reason.
+"""Checks a `Predict` request's inputs before the model runs, so that a mistake gets a reason.
 
 TensorFlow would fail somewhere in the graph, or broadcast, or answer with NaN.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from pipeline.features import Features, Numeric
 from serving.protocol import GATE, SignatureInput
@@ -17,60 +17,44 @@ from serving.protocol import GATE, SignatureInput
 _MEANING: dict[str, str] = {"T": "behaviours", "N": "candidates", "K": "experts"}
 _COUNT_OF: dict[str, str] = {"T": "behavior_count", "N": "candidate_count"}
 #: Most B x T x N of a request: 20,000 candidates with 50 behaviours. The model takes about 1 KB for each.
-_MAX_PLACES = 2**20
+MAX_PLACES = 2**20
 
 
 class InvalidRequest(ValueError):  # noqa: N818 - named after the gRPC status it becomes
-    """The request's tensors are wrong; the message becomes the reason of INVALID_ARGUMENT."""
+    """The request's inputs are wrong; the message becomes the reason of INVALID_ARGUMENT."""
 
 
-def validated_inputs(
-    tensors: Mapping[str, tf.compat.v1.TensorProto],
-    declared: Mapping[str, SignatureInput],
-    features: Features,
-    experts: int,
-) -> dict[str, np.ndarray]:
-    """Decodes a request's tensors and checks them against the signature and each other.
+class InputShape(NamedTuple):
+    """What a request says of an input before its values are looked at; `shape` is None where it has no rank."""
+
+    dtype: str
+    shape: list[int] | None
+
+
+def check_shapes(found: Mapping[str, InputShape], declared: Mapping[str, SignatureInput], experts: int) -> None:
+    """Holds that inputs are those of the signature: `[B]` or `[B, axis]`, with one B and one size an axis.
 
     Args:
-        tensors: the request's inputs by name.
+        found: the request's inputs by name.
         declared: the signature's inputs by name.
-        features: the scenario's declaration: which numbers may be missing or negative.
         experts: K, the gate's length.
 
     Raises:
-        InvalidRequest: a tensor is missing, unknown, of another dtype or shape; sizes differ between
-            tensors; the request is too large; a count is outside its padded length; a number is not
-            finite where it must be.
+        InvalidRequest: an input is missing, unknown, of another dtype or shape; sizes are zero or differ
+            between inputs; the request is too large.
     """
-    if missing := [name for name in declared if name not in tensors]:
+    if missing := [name for name in declared if name not in found]:
         raise InvalidRequest(f"missing input `{missing[0]}`; the signature takes {', '.join(declared)}")
-    if unknown := sorted(set(tensors) - set(declared)):
+    if unknown := sorted(set(found) - set(declared)):
         raise InvalidRequest(f"unknown input `{unknown[0]}`; the signature takes {', '.join(declared)}")
-    _check_shapes(tensors, declared, experts)
-    arrays = {name: _decode(name, tensors[name]) for name in declared}
-    real = _real_positions(arrays, declared)
-    for feature in features.encoded:
-        if feature.name in arrays and isinstance(feature.declaration, Numeric):
-            _check_numbers(feature.name, feature.declaration, arrays[feature.name], real.get(feature.spec.axis))
-    if GATE in arrays and not np.isfinite(arrays[GATE]).all():
-        raise InvalidRequest(f"input `{GATE}` must be finite; send what `session_gate` answered")
-    return arrays
-
-
-def _check_shapes(
-    tensors: Mapping[str, tf.compat.v1.TensorProto], declared: Mapping[str, SignatureInput], experts: int
-) -> None:
-    """Every tensor is `[B]` or `[B, axis]`, with one B and one size an axis, none of them zero or too large."""
     sizes: dict[str, tuple[int, str]] = {"K": (experts, "the model")}
     for name, (dtype, axis) in declared.items():
-        tensor = tensors[name]
-        if tensor.dtype != tf.as_dtype(dtype).as_datatype_enum:
-            raise InvalidRequest(f"input `{name}` must be {dtype}, not {_dtype_name(tensor.dtype)}")
-        shape = [dim.size for dim in tensor.tensor_shape.dim]
+        given, shape = found[name]
+        if given != dtype:
+            raise InvalidRequest(f"input `{name}` must be {dtype}, not {given}")
         axes = ["B", axis] if axis else ["B"]
-        if tensor.tensor_shape.unknown_rank or len(shape) != len(axes):
-            raise InvalidRequest(f"input `{name}` must have shape [{', '.join(axes)}], not {shape}")
+        if shape is None or len(shape) != len(axes):
+            raise InvalidRequest(f"input `{name}` must have shape [{', '.join(axes)}], not {shape or []}")
         for letter, size in zip(axes, shape, strict=True):
             if size < 1:
                 remedy = "; without behaviours send T = 1 and behavior_count 0" if letter == "T" else ""
@@ -79,27 +63,33 @@ def _check_shapes(
             if size != expected:
                 raise InvalidRequest(f"input `{name}`: {letter} is {size}, but {expected} in {other}")
     places = {letter: size for letter, (size, _) in sizes.items() if letter != "K"}
-    if math.prod(places.values()) > _MAX_PLACES:
+    if math.prod(places.values()) > MAX_PLACES:
         raise InvalidRequest(
             f"too large: {' x '.join(places)} is {' x '.join(f'{size:,}' for size in places.values())}, "
-            f"more than {_MAX_PLACES:,}; send smaller pages"
+            f"more than {MAX_PLACES:,}; send smaller pages"
         )
 
 
-def _decode(name: str, tensor: tf.compat.v1.TensorProto) -> np.ndarray:
-    size = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    values = len(tensor.float_val) + len(tensor.int64_val) + len(tensor.string_val)
-    # TensorFlow writes equal numbers as one; strings must all be there, so that a large request takes many bytes
-    one_for_all = values == 1 and tensor.dtype != tf.string.as_datatype_enum
-    if not tensor.tensor_content and values != size and not one_for_all:
-        raise InvalidRequest(f"input `{name}`: {values} values for {size} places of its shape")
-    try:
-        return tf.make_ndarray(tensor)
-    except (ValueError, TypeError) as error:
-        raise InvalidRequest(f"input `{name}`: its values do not fill its shape: {error}") from error
+def check_values(arrays: Mapping[str, np.ndarray], declared: Mapping[str, SignatureInput], features: Features) -> None:
+    """Holds that counts are within the padded lengths, and real numbers are what the declaration allows.
+
+    Args:
+        arrays: the request's inputs, of the right shapes.
+        declared: the signature's inputs by name.
+        features: the scenario's declaration: which numbers may be missing or negative.
+
+    Raises:
+        InvalidRequest: a count is outside its padded length; a number is not finite where it must be.
+    """
+    real = _real_positions(arrays, declared)
+    for feature in features.encoded:
+        if feature.name in arrays and isinstance(feature.declaration, Numeric):
+            _check_numbers(feature.name, feature.declaration, arrays[feature.name], real.get(feature.spec.axis))
+    if GATE in arrays and not np.isfinite(arrays[GATE]).all():
+        raise InvalidRequest(f"input `{GATE}` must be finite; send what `session_gate` answered")
 
 
-def _real_positions(arrays: dict[str, np.ndarray], declared: Mapping[str, SignatureInput]) -> dict[str, np.ndarray]:
+def _real_positions(arrays: Mapping[str, np.ndarray], declared: Mapping[str, SignatureInput]) -> dict[str, np.ndarray]:
     """Of axes T and N: which positions the counts call real, [B, axis]."""
     lengths: dict[str, int] = {axis: arrays[name].shape[1] for name, (_, axis) in declared.items() if axis}
     real = {}
@@ -129,10 +119,3 @@ def _check_numbers(name: str, declaration: Numeric, values: np.ndarray, real: np
     if wrong.any():
         rule = "finite" + " and not negative" * declaration.log + ", or NaN for missing" * declaration.optional
         raise InvalidRequest(f"input `{name}`: must be {rule}, not {values[wrong][0]}")
-
-
-def _dtype_name(number: int) -> str:
-    try:
-        return str(tf.as_dtype(number).name)
-    except TypeError:
-        return f"dtype number {number}"

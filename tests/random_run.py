@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.random_weights import random_weights
 from model.run_directory import Run, new_run
 from pipeline.config import Scenario
 from tiny_data import write_tiny_data
 
 
 def random_run(scenario: Scenario, data: Path, seed: int = 5) -> Run:
-    """A run with random weights, none of them constant: fresh biases are all zero and would hide errors.
+    """A run with random weights.
 
     Args:
         scenario: of the run.
@@ -20,7 +19,5 @@ def random_run(scenario: Scenario, data: Path, seed: int = 5) -> Run:
         seed: of the weights.
     """
     run = new_run(scenario, write_tiny_data(data, scenario, sessions=8).assets(scenario.features))
-    rng = np.random.default_rng(seed)
-    for variable in run.model.trainable_variables:
-        variable.assign(rng.normal(0, 0.4, variable.shape))
+    random_weights(run, seed)
     return run

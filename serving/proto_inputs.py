@@ -1,0 +1,57 @@
+"""A gRPC request's tensors as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from serving.protocol import SignatureInput
+from serving.validation import InputShape, InvalidRequest, check_shapes
+
+#: The field of a tensor that holds its values, where they are not in `tensor_content`.
+_VALUES = {"float32": "float_val", "int64": "int64_val", "string": "string_val"}
+
+
+def proto_inputs(
+    tensors: Mapping[str, tf.compat.v1.TensorProto], declared: Mapping[str, SignatureInput], experts: int
+) -> dict[str, np.ndarray]:
+    """Decodes tensors whose shapes fit; strings become `bytes` objects.
+
+    Args:
+        tensors: the request's inputs by name.
+        declared: the signature's inputs by name.
+        experts: K, the gate's length.
+
+    Raises:
+        InvalidRequest: as of `check_shapes`, or values do not fill a shape.
+    """
+    check_shapes({name: _shape(tensor) for name, tensor in tensors.items()}, declared, experts)
+    return {name: _decode(name, tensors[name], declared[name].dtype) for name in declared}
+
+
+def _shape(tensor: tf.compat.v1.TensorProto) -> InputShape:
+    shape = tensor.tensor_shape
+    return InputShape(_dtype_name(tensor.dtype), None if shape.unknown_rank else [dim.size for dim in shape.dim])
+
+
+def _decode(name: str, tensor: tf.compat.v1.TensorProto, dtype: str) -> np.ndarray:
+    size = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    values = len(getattr(tensor, _VALUES[dtype]))
+    # TensorFlow writes equal numbers as one; strings must all be there, so that a large request takes many bytes
+    one_for_all = values == 1 and dtype != "string"
+    if not tensor.tensor_content and values != size and not one_for_all:
+        raise InvalidRequest(f"input `{name}`: {values} values for {size} places of its shape")
+    try:
+        return tf.make_ndarray(tensor)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"input `{name}`: its values do not fill its shape: {error}") from error
+
+
+def _dtype_name(number: int) -> str:
+    try:
+        return str(tf.as_dtype(number).name)
+    except TypeError:
+        return f"dtype number {number}"
