@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
+from benchmarks.medians import medians_ms
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 with quiet_tensorflow():
@@ -26,17 +23,6 @@ with quiet_tensorflow():
     from export.random_sessions import random_sessions
     from model.run_directory import SCENARIO, load_run, new_run
     from pipeline.config import load_scenario
-
-
-def median_ms(call: Callable[[], Any], repeats: int) -> float:
-    """Median milliseconds of a call, after one that traces the graph."""
-    call()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - started) * 1e3)
-    return median(times)
 
 
 def main() -> None:
@@ -68,9 +54,15 @@ def main() -> None:
     score_items = tf.function(run.model.score_items)
     gate = session_gate(encoded)
 
-    score = median_ms(lambda: score_items(encoded, gate).numpy(), arguments.repeats)
-    once = median_ms(lambda: session_gate(encoded).numpy(), arguments.repeats)
-    each = median_ms(lambda: candidate_gate(encoded).numpy(), arguments.repeats)
+    ms = medians_ms(
+        {
+            "score": lambda: score_items(encoded, gate).numpy(),
+            "once": lambda: session_gate(encoded).numpy(),
+            "each": lambda: candidate_gate(encoded).numpy(),
+        },
+        arguments.repeats,
+    )
+    score, once, each = ms["score"], ms["once"], ms["each"]
     print(f"scores of {arguments.candidates} candidates {score:8.2f} ms")
     print(f"gate once a session       {once:8.2f} ms")
     print(f"gate for every candidate  {each:8.2f} ms")

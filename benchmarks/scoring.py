@@ -19,13 +19,11 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from benchmarks.medians import medians_ms
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 with quiet_tensorflow():
@@ -41,20 +39,6 @@ with quiet_tensorflow():
     from model.run_directory import Run
 
 SIZES = ("model.experts.layers=[512, 256]", "model.experts.count=4")
-
-
-def medians_ms(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median milliseconds of each call; they take turns, so that what disturbs one disturbs all."""
-    for call in calls:
-        call()
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, of_call in zip(calls, times, strict=True):
-            started = time.perf_counter()
-            call()
-            of_call.append((time.perf_counter() - started) * 1e3)
-    return [median(of_call) for of_call in times]
 
 
 @dataclass(frozen=True)
@@ -89,26 +73,26 @@ def case(subjects: Subjects, peer: DeepCTRForward, candidates: int, repeats: int
     encoded, rows = run.preprocessing(raw), peer.inputs(candidates)
     with_a_gate_each = tf.function(lambda: subjects.gate_each.model(encoded))
     with_one_gate = tf.function(lambda: run.model(encoded))
-    score, gate_alone, other, each, once = medians_ms(
-        [
-            lambda: signatures["score_items"](gate=gate, **score_inputs)["scores"].numpy(),
-            lambda: signatures["session_gate"](**gate_inputs)["gate"].numpy(),
-            lambda: peer.scores(rows).numpy(),
-            lambda: with_a_gate_each().numpy(),
-            lambda: with_one_gate().numpy(),
-        ],
+    ms = medians_ms(
+        {
+            "score": lambda: signatures["score_items"](gate=gate, **score_inputs)["scores"].numpy(),
+            "gate": lambda: signatures["session_gate"](**gate_inputs)["gate"].numpy(),
+            "peer": lambda: peer.scores(rows).numpy(),
+            "a gate each": lambda: with_a_gate_each().numpy(),
+            "one gate": lambda: with_one_gate().numpy(),
+        },
         repeats,
     )
     bound = score_operations(run.model, candidates, behaviors) / matrix_rate() * 1e3
     return {
         "candidates": candidates,
         "behaviors": behaviors,
-        "ms": round(score, 3),
-        "gate_ms": round(gate_alone, 3),
-        "peer_ratio": round(other / score, 2),
-        "bound_ratio": round(score / bound, 2),
-        "gate_share": round(gate_alone / score, 3),
-        "candidate_gate_ratio": round(each / once, 2),
+        "ms": round(ms["score"], 3),
+        "gate_ms": round(ms["gate"], 3),
+        "peer_ratio": round(ms["peer"] / ms["score"], 2),
+        "bound_ratio": round(ms["score"] / bound, 2),
+        "gate_share": round(ms["gate"] / ms["score"], 3),
+        "candidate_gate_ratio": round(ms["a gate each"] / ms["one gate"], 2),
     }
 
 

@@ -41,7 +41,7 @@ from sweep_example import sweep_of
 from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
 
 NASTY = b'<b>item $x$</b> & "http://example.org/"'
-SECTIONS = ("compare", "ablate", "training", "importance", "gates", "experts", "sweep", "scores", "case")
+SECTIONS = ("compare", "ablate", "gates", "training", "importance", "gate-map", "experts", "sweep", "scores", "case")
 FIGURES = (
     "training-loss",
     "training-auc",
@@ -98,6 +98,8 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     comparison_of("compare", ["din", "lightgbm", "aw_moe_cl"]).write(directory / "compare")
     (directory / "ablate").mkdir()
     comparison_of("ablate", ["neither", "both"]).write(directory / "ablate")
+    (directory / "gates").mkdir()
+    comparison_of("gates", ["raw", "scaled"]).write(directory / "gates")
     (directory / "sweep").mkdir()
     sweep_of([0.8, 0.7]).write(directory / "sweep")
     return directory
@@ -117,7 +119,8 @@ def report_page(experiment: Path) -> Path:
     output = experiment / "report.html"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "read_sample", with_one_query)
-        inputs = [x for kind in ("ablation", "sweep") for x in (f"--{kind}", experiment / kind.replace("ion", "e"))]
+        given = {"ablation": "ablate", "gates": "gates", "sweep": "sweep"}
+        inputs = [word for option, name in given.items() for word in (f"--{option}", experiment / name)]
         words = ["report", experiment / "compare", "--data", experiment / "data", *inputs, "--output", output]
         result = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -160,6 +163,7 @@ def test_the_page_is_one_file_with_every_section_and_loads_nothing(report_page: 
     assert not page.tags & {"script", "iframe", "img", "object", "embed"}, page.tags
     assert not re.findall(r"@import|url\((?!#)", text)
     assert set(SECTIONS) <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids), "a link would lead to the first of two places"
     assert {f"figure-{name}" for name in FIGURES} <= set(page.ids)
     repeated = {name for name in page.ids if page.ids.count(name) > 1}
     assert not repeated, f"two elements have the id {repeated}"
