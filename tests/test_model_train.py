@@ -16,6 +16,7 @@ from random_run import random_run
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
 
+from experiment_data import experiment_scenario
 from model.evaluate import Evaluation, evaluate
 from model.predict import predict
 from model.run_directory import load_run
@@ -69,13 +70,14 @@ def test_a_taken_directory_is_refused(data: PreparedData, tmp_path: Path) -> Non
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_run_that_did_not_finish_is_no_run_and_can_be_replaced(data: PreparedData, tmp_path: Path) -> None:
-    wild = tiny_scenario(training={"dense_learning_rate": 1e20, "batch_size": 16, "epochs": 1})
+def test_a_run_that_did_not_finish_is_no_run_and_can_be_replaced(tmp_path: Path) -> None:
+    one_epoch = experiment_scenario()
+    data = write_tiny_data(tmp_path / "data", one_epoch, sessions=32)
+    wild = experiment_scenario(training={**one_epoch.training.model_dump(), "dense_learning_rate": 1e20})
     with pytest.raises(InputError, match="the loss is no longer finite"):
         train(wild, data, tmp_path / "run", verbose=0)
     with pytest.raises(InputError, match=r"its training did not finish \(no run\.json\); run `awmoe train`"):
         load_run(tmp_path / "run")
-    one_epoch = tiny_scenario(training={"batch_size": 16, "epochs": 1})
     train(one_epoch, data, tmp_path / "run", overwrite=True, verbose=0)
     assert load_run(tmp_path / "run").scenario == one_epoch
 
