@@ -44,7 +44,7 @@ for command in awmoe_experiments.COMMANDS:
 @cli.command()
 @click.option("--output", required=True, type=DIRECTORY, help="Directory for the raw log; must be new or empty.")
 @click.option("--users", default=20_000, show_default=True, type=click.IntRange(1))
-@click.option("--items", default=4_000, show_default=True, type=click.IntRange(1))
+@click.option("--items", default=4_000, show_default=True, help="At least 400.")
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1), help="Length of the sessions' period.")
 @click.option("--seed", default=7, show_default=True, help="The same arguments give the same log.")
 @click.option(

@@ -240,7 +240,7 @@ def report(
 
     \b
     Example:
-      awmoe report experiments/search --data data/prepared --output report.html
+      awmoe report runs/models --data data/prepared --output report.html
     """
     from pipeline.prepared_data import PreparedData
     from pipeline.progress import progress_bar

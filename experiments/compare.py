@@ -42,8 +42,10 @@ def compare(
         truth: Parquet file of true purchase probabilities, as of `awmoe evaluate`.
 
     Raises:
-        InputError: a model is named twice or does not go with the scenario, or as of `experiment`.
+        InputError: a model is unknown, named twice or does not go with the scenario, or as of `experiment`.
     """
+    if unknown := [name for name in models if name not in MODELS]:
+        raise InputError(f"models: `{unknown[0]}` is none; there are {', '.join(MODELS)}")
     if len(set(models)) < len(models):
         raise InputError(f"models: {', '.join(models)}: one is named twice")
     return experiment(

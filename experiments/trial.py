@@ -146,7 +146,10 @@ def finished_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialR
     except OSError as error:
         raise _damaged(directory, error) from None
     if scenario != dump_scenario(trial.scenario):
-        raise InputError(f"{directory}: was trained with another scenario or --set; name another output directory")
+        raise InputError(
+            f"{directory}: was trained with another scenario or --set; give the same again to go on, or name another "
+            "output directory"
+        )
     check_data(result, data)
     return result
 
@@ -160,7 +163,7 @@ def check_data(result: TrialResult, data: PreparedData) -> None:
     if result.facts.data != data.fingerprint():
         raise InputError(
             f"{result.directory}: was trained on other data than {data.directory} holds now; name the data it was "
-            "trained on, or another output directory"
+            "trained on, or train in another directory"
         )
 
 

@@ -53,6 +53,12 @@ class PreparedData:
         try:
             text = (directory / MANIFEST).read_text(encoding="utf-8")
         except FileNotFoundError:
+            found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+            if found and not any(name.startswith("revision-") for name in found):
+                raise InputError(
+                    f"{directory}: holds no prepared data (there is {found[0]}); name an output of `awmoe preprocess`, "
+                    "which takes a raw log as its --input"
+                ) from None
             what = "its preprocessing did not finish (no manifest)" if directory.exists() else "no such directory"
             raise InputError(f"{directory}: {what}; run `awmoe preprocess --output {directory}`") from None
         except ValueError as error:

@@ -126,7 +126,7 @@ def test_a_sweep_around_a_loss_that_is_off_is_refused(place: Path, tmp_path: Pat
     ("options", "message"),
     [
         (["--models", "dnn,dnn"], "one is named twice"),
-        (["--models", "dnn,lambdamart"], r"`model\.name`: Input should be"),
+        (["--models", "dnn,lambdamart"], "models: `lambdamart` is none; there are dnn, din, category_moe"),
         (["--truth", "none.parquet"], r"none\.parquet: no such file"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
