@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.random_assets import random_assets
-from benchmarks.random_weights import random_weights
-from pipeline.config import Scenario, load_scenario
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 with quiet_tensorflow():
     import tensorflow as tf
 
+    from benchmarks.random_model import random_model
     from export.publish import export
     from export.scenario_asset import write_scenario_asset
-    from model.run_directory import Run, new_run
+    from model.run_directory import Run
 
 
 def once_a_session(config: Path, output: Path, vocabulary: int) -> Run:
     """Exports the scenario with random weights to `output`."""
-    run = _run(load_scenario(config), output, vocabulary)
+    run = random_model(output / "assets", config=config, rows=vocabulary)
     export(run, output)
     return run
 
@@ -33,8 +31,9 @@ def once_a_candidate(config: Path, output: Path, vocabulary: int) -> Path:
     Returns:
         The model's directory.
     """
-    scenario = load_scenario(config, ["model.gate.context=target_item", "model.name=aw_moe"])
-    run = _run(scenario, output, vocabulary)
+    each = ["model.gate.context=target_item", "model.name=aw_moe"]
+    run = random_model(output / "assets", each, config=config, rows=vocabulary)
+    scenario = run.scenario
     features, experts = scenario.features, scenario.model.expert_count
 
     def session_gate(**raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -61,9 +60,3 @@ def once_a_candidate(config: Path, output: Path, vocabulary: int) -> Path:
     tf.saved_model.save(module, str(directory / "1"), signatures=signatures)
     write_scenario_asset(directory / "1", scenario)
     return directory
-
-
-def _run(scenario: Scenario, output: Path, vocabulary: int) -> Run:
-    run = new_run(scenario, random_assets(output / "assets", scenario.features, vocabulary))
-    random_weights(run, seed=5)
-    return run

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.errors import InputError
 
 SCENARIO_FILE = Path("assets.extra") / "scenario.yaml"
 
@@ -25,4 +26,10 @@ def read_scenario_asset(version_directory: Path) -> Scenario:
     Raises:
         InputError: the directory is no version that `awmoe export` wrote.
     """
-    return load_scenario(version_directory / SCENARIO_FILE)
+    path = version_directory / SCENARIO_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{version_directory}: is no version that `awmoe export` wrote (no {SCENARIO_FILE}); "
+            "give one, <models>/<model name>/<number>"
+        )
+    return load_scenario(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -17,13 +16,12 @@ from serving.call import Call, CallRecord
 from serving.connection import Connection, Tls
 from serving.errors import RankingError
 from serving.gate_cache import GateCache
-from serving.methods import METHODS, call_record
+from serving.methods import call_record, callables, tell
 from serving.ranked import Ranked, ranked
 from serving.request import Session, Values
 from serving.session_steps import ServedModel, SessionState, Steps, open_session, score
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class AsyncSessionRanker:
@@ -69,14 +67,7 @@ class AsyncSessionRanker:
             self._channel = grpc.aio.secure_channel(self.target, tls.credentials, options=connection.options)
         else:
             self._channel = grpc.aio.insecure_channel(self.target, options=connection.options)
-        self._methods = {
-            name: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            for name, method in METHODS.items()
-        }
+        self._methods = callables(self._channel)
 
     async def wait_until_ready(self, seconds: float) -> None:
         """As of `SessionRanker`."""
@@ -129,11 +120,7 @@ class AsyncSessionRanker:
             answer = RankingError.of_status(error.code().name, self._model.name, self.target, error.details())
         except grpc.aio.UsageError as error:  # how gRPC refuses a call on a closed channel
             raise RankingError("CANCELLED", "this AsyncSessionRanker is closed; open another") from error
-        if self._on_call is not None:
-            try:
-                self._on_call(call_record(call, answer, time.monotonic() - started))
-            except Exception:  # who watches must not break what is watched
-                _log.exception("on_call failed")
+        tell(self._on_call, call_record(call, answer, time.monotonic() - started))
         return answer
 
 

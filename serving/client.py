@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,13 +15,12 @@ from serving.call import Call, CallRecord
 from serving.connection import Connection, Tls
 from serving.errors import RankingError
 from serving.gate_cache import GateCache
-from serving.methods import METHODS, call_record
+from serving.methods import call_record, callables, tell
 from serving.ranked import Ranked, ranked
 from serving.request import Session, Values
 from serving.session_steps import ServedModel, SessionState, Steps, open_session, score
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class SessionRanker:
@@ -70,14 +68,7 @@ class SessionRanker:
             self._channel = grpc.secure_channel(self.target, tls.credentials, options=connection.options)
         else:
             self._channel = grpc.insecure_channel(self.target, options=connection.options)
-        self._methods = {
-            name: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            for name, method in METHODS.items()
-        }
+        self._methods = callables(self._channel)
 
     def wait_until_ready(self, seconds: float) -> None:
         """Waits until a server can be reached, for instance while it loads its model.
@@ -148,7 +139,7 @@ class SessionRanker:
             future.add_done_callback(lambda _, index=index: ended.setdefault(index, time.monotonic()))
         answers = [self._answer(future) for future in futures]
         for index, (call, answer) in enumerate(zip(calls, answers, strict=True)):
-            self._tell(call_record(call, answer, ended.get(index, time.monotonic()) - started))
+            tell(self._on_call, call_record(call, answer, ended.get(index, time.monotonic()) - started))
         return answers
 
     def _answer(self, future: Any) -> Any:
@@ -158,14 +149,6 @@ class SessionRanker:
             return RankingError.of_status(error.code().name, self._model.name, self.target, error.details())
         except grpc.FutureCancelledError:
             return RankingError("CANCELLED", "this SessionRanker was closed; open another")
-
-    def _tell(self, record: CallRecord) -> None:
-        if self._on_call is None:
-            return
-        try:
-            self._on_call(record)
-        except Exception:  # who watches must not break what is watched
-            _log.exception("on_call failed")
 
 
 class OpenSession:

@@ -1,13 +1,17 @@
-"""The two methods of TensorFlow Serving that the client calls, by their paths on the wire."""
+"""The two methods of TensorFlow Serving that the client calls: paths, messages, and what is told of a call."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from serving import wire_pb2
 from serving.call import Call, CallRecord
 from serving.connection import SERVICE
 from serving.errors import RankingError
+
+_log = logging.getLogger(__name__)
 
 
 class Method(NamedTuple):
@@ -26,6 +30,18 @@ METHODS = {
 }
 
 
+def callables(channel: Any) -> dict[str, Any]:
+    """The methods on a channel, of threads or of asyncio, by their names in `METHODS`."""
+    return {
+        name: channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        for name, method in METHODS.items()
+    }
+
+
 def call_record(call: Call, answer: Any, seconds: float) -> CallRecord:
     """What became of a call."""
     failed = isinstance(answer, RankingError)
@@ -36,3 +52,13 @@ def call_record(call: Call, answer: Any, seconds: float) -> CallRecord:
         code=answer.code if failed else "OK",
         version=None if failed else answer.model_spec.version.value,
     )
+
+
+def tell(watch: Callable[[CallRecord], None] | None, record: CallRecord) -> None:
+    """Tells who watches, if anybody does, of a call."""
+    if watch is None:
+        return
+    try:
+        watch(record)
+    except Exception:  # who watches must not break what is watched
+        _log.exception("on_call failed")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 
+from export.version_numbers import version_numbers
 from pipeline.errors import InputError
 from serving.loaded_model import LoadedModel
 from serving.model_choice import ModelChoice
@@ -135,14 +136,12 @@ class ModelVersions:
     def _versions(self) -> list[int]:
         """Of the directory, the newest first; what is known of others is forgotten."""
         try:
-            names = [path.name for path in self.directory.iterdir() if path.is_dir()]
+            versions = version_numbers(self.directory)
         except OSError:
-            names = []
-        # `isdecimal` takes digits of every script; a version is written as Python writes an integer
-        versions = {int(name) for name in names if name.isdecimal() and str(int(name)) == name}
+            versions = []
         self.failed = {version: reason for version, reason in self.failed.items() if version in versions}
         self._seen = {version: files for version, files in self._seen.items() if version in versions}
-        return sorted(versions, reverse=True)
+        return versions[::-1]
 
     def _load_settled(self, version: int) -> LoadedModel | None:
         files = self._files(version)

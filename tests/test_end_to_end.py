@@ -145,7 +145,7 @@ def test_a_session_given_as_json_is_ranked_and_shown(job: Path, server: str, tmp
             "only the section `export` can change",
         ),
         (["rollback", "JOB/models/awmoe"], "has only version 1"),
-        (["score", "EMPTY", "--data", "JOB/prepared", "--output", "OUT"], "scenario.yaml: no such scenario file"),
+        (["score", "EMPTY", "--data", "JOB/prepared", "--output", "OUT"], "is no version that `awmoe export` wrote"),
         (["serve", "EMPTY"], "version"),
         (["rank", "--data", "EMPTY", "--test-session", "0"], "did not finish (no manifest)"),
         (["simulate", "--output", "OUT", "--items", "3"], "items"),

@@ -259,7 +259,7 @@ def test_a_directory_without_a_version_is_one_clear_line(model: Path, tmp_path: 
         with pytest.raises(InputError, match=r"has no version, a directory named by a number; .*$"):
             ModelServer(directory)
     (tmp_path / "1").mkdir()
-    with pytest.raises(InputError, match=r"1/assets.extra/scenario.yaml: no such scenario file"):
+    with pytest.raises(InputError, match=r"1: is no version that `awmoe export` wrote"):
         ModelServer(tmp_path)
 
 
