@@ -108,7 +108,7 @@ def test_scores_never_mix_with_what_is_there(
 
 
 def test_what_does_not_belong_together_is_refused(version: Path, data: PreparedData, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.*scenario\.yaml: no such"):
+    with pytest.raises(InputError, match=r"none: is no version that .awmoe export. wrote"):
         score(tmp_path / "none", data, str(tmp_path / "scores"))
     other = tiny_scenario(features={"item": {**_item_fields(), "colour": {"kind": "categorical", "table": "brand"}}})
     with pytest.raises(InputError, match="was made with"):
