@@ -37,7 +37,7 @@ def save_signatures(run: Run, directory: Path) -> None:
 
     gate = {"gate": tf.TensorSpec([None, None], tf.float32, name="gate")}
     signatures = {"session_gate": _trace(session_gate, _tensor_specs(features.gate_inputs))}
-    with model.products_in(tf.bfloat16 if run.scenario.export.bfloat16 else tf.float32):
+    with model.scoring_form(tf.bfloat16 if run.scenario.export.bfloat16 else tf.float32):
         signatures["score_items"] = _trace(score_items, _tensor_specs(features.score_inputs) | gate)
     # What is saved holds the lookup tables and the weights, not the Keras layers: those would
     # bring their own call functions and what only training needs.

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
+
+from model.flat_layers import flat_layers
+
+#: Sessions scored at the same time, where there are cores for it; each holds its pairs in memory.
+_SESSIONS_AT_ONCE = 4
 
 
 class ActivationUnit(tf.keras.layers.Layer):
@@ -12,10 +18,13 @@ class ActivationUnit(tf.keras.layers.Layer):
 
     Its first layer is linear in those four parts, so it is the same function as
 
-        relu(k Wa + q Wb + (k * q) Wc + b)
+        relu(k Wa + q Wb + (k * q) Wc + b)          all pairs of a batch together
+        relu(k (Wa + diag(q) Wc) + q Wb + b)        session by session
 
-    where only the last product is per pair: the first two are computed once a key and once
-    a query, and the concatenation is never made.
+    In the first form only the product of `k * q` is per pair: the other two are computed once a key and
+    once a query, and the concatenation is never made. In the second a session's keys are multiplied
+    with one matrix, its queries' `Wa + diag(q) Wc` side by side, and `k * q` is not made either: of many
+    behaviours it is faster, and what it holds in memory does not grow with the batch.
 
     Args:
         hidden_layers: hidden units; each followed by ReLU.
@@ -23,6 +32,8 @@ class ActivationUnit(tf.keras.layers.Layer):
         start: what every output is close to at first; default: random, of either sign.
 
     Attributes:
+        by_session: whether several queries a session are computed in the second form, which needs built
+            layers; slower to train.
         product_dtype: what the layers are computed in; inputs, weights and outputs are float32.
     """
 
@@ -35,6 +46,7 @@ class ActivationUnit(tf.keras.layers.Layer):
         start: float | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.by_session = False
         self.product_dtype = tf.float32
         first, *rest = hidden_layers
         self.key_layer = tf.keras.layers.Dense(first, name="key")
@@ -52,25 +64,48 @@ class ActivationUnit(tf.keras.layers.Layer):
             queries: `[B, D]`, or `[B, N, D]`.
 
         Returns:
-            `[B, T, outputs]`, or `[B, N, T, outputs]`.
+            `[B, T, outputs]`, or `[B, T, N, outputs]`.
         """
-        if queries.shape.rank == 3:
-            keys = keys[:, tf.newaxis]
-        queries = queries[..., tf.newaxis, :]
-        hidden = self._apply(self.key_layer, keys) + self._apply(self.query_layer, queries)
-        hidden = tf.nn.relu(hidden + self._apply(self.product_layer, keys * queries))
-        for layer in self.upper_layers:
-            hidden = self._apply(layer, hidden)
-        return tf.cast(hidden, tf.float32)
+        if queries.shape.rank == 2:
+            return self._of_pairs(keys, queries[:, tf.newaxis])[:, :, 0]
+        if not self.by_session:
+            return self._of_pairs(keys, queries)
+        return tf.map_fn(
+            lambda session: self._of_session(*session),
+            (keys, queries),
+            fn_output_signature=tf.TensorSpec([None, None, self.upper_layers[-1].units]),
+            parallel_iterations=_SESSIONS_AT_ONCE,
+        )
 
-    def _apply(self, layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+    def _of_pairs(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+        """`[B, T, N, outputs]`."""
+        keys, queries = keys[:, :, tf.newaxis], queries[:, tf.newaxis]
+        hidden = self._apply([self.product_layer], keys * queries) + self._apply([self.key_layer], keys)
+        hidden = tf.nn.relu(hidden + self._apply([self.query_layer], queries))
+        return tf.cast(self._apply(self.upper_layers, hidden), tf.float32)
+
+    def _of_session(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+        """`[T, N, outputs]` of `[T, D]` and `[N, D]`."""
+        behaviors, count = tf.shape(keys)[0], tf.shape(queries)[0]
+        size, units = self.key_layer.kernel.shape
+        of_queries = tf.transpose(queries)[..., tf.newaxis] * self.product_layer.kernel[:, tf.newaxis]  # [D, N, H]
+        kernel = tf.reshape(self.key_layer.kernel[:, tf.newaxis] + of_queries, [size, count * units])
+        bias = tf.reshape(self.query_layer(queries) + self.key_layer.bias, [count * units])
+        keys, kernel, bias = (tf.cast(tensor, self.product_dtype) for tensor in (keys, kernel, bias))
+        hidden = tf.nn.relu(tf.nn.bias_add(tf.matmul(keys, kernel), bias))
+        return tf.cast(self._apply(self.upper_layers, tf.reshape(hidden, [behaviors, count, units])), tf.float32)
+
+    def _apply(self, layers: Sequence[tf.keras.layers.Dense], inputs: tf.Tensor) -> tf.Tensor:
+        return flat_layers([partial(self._product, layer) for layer in layers], inputs)
+
+    def _product(self, layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
         if self.product_dtype == tf.float32:
             return layer(inputs)
         # Keras would cast the inputs back to the dtype that the layer was made with.
         dtype = self.product_dtype
-        outputs = tf.tensordot(tf.cast(inputs, dtype), tf.cast(layer.kernel, dtype), axes=1)
+        outputs = tf.matmul(tf.cast(inputs, dtype), tf.cast(layer.kernel, dtype))
         if layer.use_bias:
-            outputs += tf.cast(layer.bias, dtype)
+            outputs = tf.nn.bias_add(outputs, tf.cast(layer.bias, dtype))
         return layer.activation(outputs)
 
 

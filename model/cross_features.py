@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -28,26 +28,36 @@ class CrossFeatures(tf.keras.layers.Layer):
 
     def call(self, encoded: Mapping[str, tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
         """Cross features of `encoded`; `mask` `[B, T]` tells the real behaviours."""
-        numbers = []
-        for cross in self._crosses:
-            numbers += (_match if cross.kind == "match" else _ratio)(encoded, cross.field, mask)
-        return tf.stack(numbers, axis=-1)
+        matched = [cross.field for cross in self._crosses if cross.kind == "match"]
+        matches = iter(tf.unstack(_matches(encoded, matched, mask), num=len(matched))) if matched else iter([])
+        numbers = [
+            next(matches) if cross.kind == "match" else _ratio(encoded, cross.field, mask)[..., tf.newaxis]
+            for cross in self._crosses
+        ]
+        return tf.concat(numbers, axis=-1)
 
 
-def _match(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> list[tf.Tensor]:
-    behaviors, candidates = encoded[f"behavior_{field}/fingerprint"], encoded[f"candidate_{field}/fingerprint"]
-    usable = (mask & (behaviors != 0))[:, tf.newaxis, :]
-    same = tf.cast((candidates[:, :, tf.newaxis] == behaviors[:, tf.newaxis, :]) & usable, tf.float32)
+def _matches(encoded: Mapping[str, tf.Tensor], fields: Sequence[str], mask: tf.Tensor) -> tf.Tensor:
+    """`[F, B, N, 3]`, all fields as one computation."""
+    behaviors = tf.stack([encoded[f"behavior_{field}/fingerprint"] for field in fields])[:, :, tf.newaxis]
+    candidates = tf.stack([encoded[f"candidate_{field}/fingerprint"] for field in fields])[..., tf.newaxis]
+    usable = mask[:, tf.newaxis] & (behaviors != 0)
+    same = tf.cast((candidates == behaviors) & usable, tf.float32)
     log_age = encoded["behavior_age_days/log"]
     recency = tf.where(log_age < 0, 0.0, 1 / (1 + tf.maximum(log_age, 0.0)))
-    place = tf.range(1, tf.shape(behaviors)[1] + 1)  # behaviours are newest first
-    of_latest = [same * recency[:, tf.newaxis, :], same / tf.cast(place, tf.float32)]
-    return [tf.math.log1p(tf.reduce_sum(same, axis=-1)), *(tf.reduce_max(each, axis=-1) for each in of_latest)]
+    place = tf.cast(tf.range(1, tf.shape(mask)[1] + 1), tf.float32)  # behaviours are newest first
+    numbers = [
+        tf.math.log1p(tf.reduce_sum(same, axis=-1)),
+        tf.reduce_max(same * recency[:, tf.newaxis], axis=-1),
+        tf.reduce_max(same / place, axis=-1),
+    ]
+    return tf.stack(numbers, axis=-1)
 
 
-def _ratio(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> list[tf.Tensor]:
+def _ratio(encoded: Mapping[str, tf.Tensor], field: str, mask: tf.Tensor) -> tf.Tensor:
+    """`[B, N]`."""
     behaviors, candidates = encoded[f"behavior_{field}/log"], encoded[f"candidate_{field}/log"]
     known = tf.cast(mask & (behaviors >= 0), tf.float32)
     count = tf.reduce_sum(known, axis=-1, keepdims=True)
     mean = tf.math.divide_no_nan(tf.reduce_sum(behaviors * known, axis=-1, keepdims=True), count)
-    return [tf.where((count > 0) & (candidates >= 0), candidates - mean, 0.0)]
+    return tf.where((count > 0) & (candidates >= 0), candidates - mean, 0.0)

@@ -61,7 +61,7 @@ class Experts(tf.keras.layers.Layer):
         candidates, session = inputs
         if chosen is None:
             scores = self._scores(candidates[tf.newaxis], None if session is None else session[tf.newaxis])
-            return tf.transpose(scores, [1, 2, 0])
+            return tf.stack(tf.unstack(scores, num=self._count), axis=-1)
         return self._chosen_scores(candidates, session, chosen, training)
 
     def _chosen_scores(

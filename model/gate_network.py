@@ -58,7 +58,7 @@ class GateNetwork(tf.keras.layers.Layer):
             context: the query `[B, E]`, or the candidates `[B, N, E]`.
 
         Returns:
-            `[B, T, K]`, or `[B, N, T, K]`.
+            `[B, T, K]`, or `[B, T, N, K]`.
         """
         behaviors = self.behavior_mlp(behaviors)
         if self._options.gate_unit or self._options.activation_unit:
@@ -68,16 +68,15 @@ class GateNetwork(tf.keras.layers.Layer):
             return units
         weights = self.activation_unit(behaviors, context)
         if units.shape.rank < weights.shape.rank:
-            units = units[:, tf.newaxis]
+            units = units[:, :, tf.newaxis]
         return weights * units
 
     def reduce(self, contributions: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """The gate from the behaviours that `mask` `[B, T]` keeps: `[B, K]`, or `[B, N, K]`."""
-        if contributions.shape.rank == 4:
-            mask = mask[:, tf.newaxis]
-        total = tf.reduce_sum(contributions * mask[..., tf.newaxis], axis=-2)
+        kept = mask[..., tf.newaxis, tf.newaxis] if contributions.shape.rank == 4 else mask[..., tf.newaxis]
+        total = tf.reduce_sum(contributions * kept, axis=1)
         if self._options.form == "raw":
             return total
         if self._options.form == "softmax":
             return tf.nn.softmax(total, axis=-1)
-        return 1 / self._used + total / tf.reduce_sum(mask, axis=-1, keepdims=True)
+        return 1 / self._used + total / tf.reduce_sum(kept, axis=1)

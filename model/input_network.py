@@ -57,8 +57,8 @@ class InputNetwork(tf.keras.layers.Layer):
         """
         behaviors, candidates = self.behavior_mlp(behaviors), self.candidate_mlp(candidates)
         if self.activation_unit:
-            weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[:, tf.newaxis, :]
-            interest = tf.matmul(weights, behaviors)
+            weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[..., tf.newaxis]
+            interest = tf.matmul(weights, behaviors, transpose_a=True)
         else:
             pooled = tf.matmul(mask[:, tf.newaxis, :], behaviors)
             interest = tf.broadcast_to(pooled, tf.concat([tf.shape(candidates)[:2], pooled.shape[-1:]], axis=0))

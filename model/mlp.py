@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from model.flat_layers import flat_layers
+
 
 class MLP(tf.keras.layers.Layer):
     """Dense ReLU layers over the last axis: `[..., E]` to `[..., layers[-1]]`."""
@@ -16,6 +18,4 @@ class MLP(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer's output."""
-        for layer in self.dense:
-            inputs = layer(inputs)
-        return inputs
+        return flat_layers(self.dense, inputs)

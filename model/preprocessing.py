@@ -16,6 +16,8 @@ from pipeline.features import COUNTS, Feature, Features, MultiCategorical, Numer
 MAX_DEVIATIONS = 10.0
 #: Row 0 of every table: a missing value, and the padding of a multi-valued one.
 MISSING_ROW = 0
+#: The row of values outside a vocabulary; the first one of a table that has several.
+_OUT_OF_VOCABULARY = 1
 _FINGERPRINTS = 2**62
 
 
@@ -50,7 +52,8 @@ class Preprocessing(tf.Module):
             vocabulary = len(assets.vocabulary(name))
             self.table_rows[name] = 1 + (table.hash_buckets or table.oov_buckets + vocabulary)
             if vocabulary:
-                self._vocabularies[name] = _vocabulary_table(str(assets.vocabularies[name]))
+                buckets = table.hash_buckets or table.oov_buckets
+                self._vocabularies[name] = _vocabulary_table(str(assets.vocabularies[name]), first_row=1 + buckets)
         for feature in features.encoded:
             if isinstance(feature.declaration, Numeric) and feature.declaration.buckets:
                 self.table_rows[feature.statistic] = 2 + len(assets.numeric[feature.statistic].boundaries)
@@ -102,10 +105,13 @@ class Preprocessing(tf.Module):
         """Rows of the table, laid out as `[missing][out of vocabulary...][vocabulary...]`."""
         declared = self._features.tables[table]
         buckets = declared.hash_buckets or declared.oov_buckets
-        rows = 1 + tf.strings.to_hash_bucket_fast(values, buckets)
-        if table in self._vocabularies:
-            known = self._vocabularies[table].lookup(values)
-            rows = tf.where(known >= 0, known + 1 + buckets, rows)
+        known = self._vocabularies[table].lookup(values) if table in self._vocabularies else None
+        if known is not None and buckets == 1:  # the row of values that are not known is the lookup's default
+            rows = known
+        else:
+            rows = 1 + tf.strings.to_hash_bucket_fast(values, buckets)
+            if known is not None:
+                rows = tf.where(known == _OUT_OF_VOCABULARY, rows, known)
         return tf.cast(tf.where(values == "", tf.constant(MISSING_ROW, tf.int64), rows), tf.int32)
 
     def _split_rows(self, declaration: MultiCategorical, values: tf.Tensor) -> tf.Tensor:
@@ -118,12 +124,17 @@ class Preprocessing(tf.Module):
 _PAIRED = ("behavior", "candidate")
 
 
-def _vocabulary_table(path: str) -> tf.lookup.StaticHashTable:
-    """Value to line number; -1 for a value outside the vocabulary."""
+def _vocabulary_table(path: str, first_row: int) -> tf.lookup.StaticHashTable:
+    """Value to row, the first line's being `first_row`."""
     lines = tf.lookup.TextFileInitializer(
-        path, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        path,
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+        value_index_offset=first_row,
     )
-    return tf.lookup.StaticHashTable(lines, default_value=-1)
+    return tf.lookup.StaticHashTable(lines, default_value=_OUT_OF_VOCABULARY)
 
 
 def _fingerprint(values: tf.Tensor) -> tf.Tensor:

@@ -100,20 +100,26 @@ class Ranker(tfrs.Model):
         return self._weigh(gate, self.expert_scores(encoded, gate))
 
     @contextmanager
-    def products_in(self, dtype: tf.DType) -> Iterator[None]:
-        """Inside, the layers of the experts and of the activation unit of eq. 3 are computed in `dtype`.
+    def scoring_form(self, dtype: tf.DType = tf.float32) -> Iterator[None]:
+        """Inside, the model is traced in the form that scores fastest, for what is exported.
 
-        Their inputs, weights and outputs stay float32, and so does the gate network. For what is traced
-        to be exported: a function that was traced before stays as it is.
+        The activation unit of eq. 3 goes session by session, and its layers and the experts' are computed in
+        `dtype`; their inputs, weights and outputs stay float32, and so does the gate network. A function
+        that was traced before stays as it is.
         """
-        layers = [layer for layer in (self.experts, self.input_network.activation_unit) if layer is not None]
+        unit = self.input_network.activation_unit
+        layers = [layer for layer in (self.experts, unit) if layer is not None]
         try:
             for layer in layers:
                 layer.product_dtype = dtype
+            if unit is not None:
+                unit.by_session = True
             yield
         finally:
             for layer in layers:
                 layer.product_dtype = tf.float32
+            if unit is not None:
+                unit.by_session = False
 
     def expert_scores(self, encoded: Encoded, gate: tf.Tensor) -> tf.Tensor:
         """The experts' scores `[B, N, K]`, eq. 5; of a sparse gate 0 for experts that were not computed."""

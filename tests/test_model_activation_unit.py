@@ -41,14 +41,16 @@ def unfactored(layer: ActivationUnit, key: np.ndarray, query: np.ndarray) -> np.
     return hidden
 
 
+@pytest.mark.parametrize("by_session", [False, True])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_equals_the_unfactored_form(outputs: int) -> None:
+def test_equals_the_unfactored_form(outputs: int, by_session: bool) -> None:
     layer, rng = unit(outputs), np.random.default_rng(3)
+    layer.by_session = by_session
     keys, queries = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.normal(size=(2, 5, 4)).astype(np.float32)
     pairs = layer(tf.constant(keys), tf.constant(queries)).numpy()
-    assert pairs.shape == (2, 5, 3, outputs)
+    assert pairs.shape == (2, 3, 5, outputs)
     for b, n, t in np.ndindex(2, 5, 3):
-        np.testing.assert_allclose(pairs[b, n, t], unfactored(layer, keys[b, t], queries[b, n]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(pairs[b, t, n], unfactored(layer, keys[b, t], queries[b, n]), rtol=1e-4, atol=1e-5)
 
 
 def test_one_query_a_session_equals_one_of_many() -> None:
@@ -57,4 +59,4 @@ def test_one_query_a_session_equals_one_of_many() -> None:
     many = layer(tf.constant(keys), tf.constant(queries)).numpy()
     one = layer(tf.constant(keys), tf.constant(queries[:, 2])).numpy()
     assert one.shape == (2, 3, 3)
-    np.testing.assert_allclose(one, many[:, 2], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(one, many[:, :, 2], rtol=1e-6, atol=1e-6)

@@ -34,7 +34,7 @@ def test_interest_is_the_masked_weighted_sum_or_mean(pooling: str) -> None:
     assert network.activation_unit
     weights = network.activation_unit(h_b, h_t).numpy()
     for b, n in np.ndindex(2, 3):
-        expected = sum(mask[b, t] * weights[b, n, t, 0] * h_b[b, t] for t in range(4))
+        expected = sum(mask[b, t] * weights[b, t, n, 0] * h_b[b, t] for t in range(4))
         if pooling == "mean":
             expected /= (3, 1)[b]
         np.testing.assert_allclose(vectors[b, n, :6], expected, rtol=1e-5, atol=1e-6)
