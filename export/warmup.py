@@ -15,10 +15,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from export.random_sessions import random_sessions
 from export.signatures import Tensors
+from export.warmup_file import WARMUP_FILE, read_warmup
 from model.run_directory import Run
 from pipeline.errors import InputError
 
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 #: TensorFlow Serving's own limit.
 MOST_RECORDS = 1000
 #: T and N of the requests, each with each; the longest list of behaviours is the scenario's.
@@ -56,8 +56,7 @@ def replay_warmup(version_directory: Path) -> int:
     signatures = tf.saved_model.load(str(version_directory)).signatures
     count = 0
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        for request in read_warmup(version_directory):
             inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
             for name, output in signatures[request.model_spec.signature_name](**inputs).items():
                 if not np.isfinite(output).all():

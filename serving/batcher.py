@@ -22,10 +22,11 @@ class Batcher:
     """Runs requests, the oldest first.
 
     A free worker takes the oldest request and what else waits for the same version and
-    signature. It never waits for more to come, so a request on an idle server is run at once.
+    signature. It never waits for more to come, so a request on an idle server is run at once:
+    by `run_here` in the thread that brings it, which saves waking another one and being woken.
 
     Args:
-        workers: batches run at the same time.
+        workers: batches run at the same time, in whichever threads.
         max_batch: most sessions of a batch; a request with more is run alone.
         max_waiting: requests in the queue; more are refused.
         metrics: told of every batch.
@@ -38,6 +39,8 @@ class Batcher:
         self._waiting: deque[WaitingRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._most_running = workers
+        self._running = 0
         self._workers = [
             threading.Thread(target=self._work, name=f"batch {number}", daemon=True) for number in range(workers)
         ]
@@ -60,6 +63,20 @@ class Batcher:
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"the queue is full: {self._max_waiting} requests wait; try again later, or add a server",
                 )
+
+    def run_here(self, request: WaitingRequest) -> bool:
+        """Runs a request in the calling thread if nothing waits or keeps all workers; else False, and `submit` it.
+
+        Raises:
+            ServingError: as of `check_room`.
+        """
+        with self._changed:
+            self.check_room()
+            if self._waiting or self._running == self._most_running or request.is_over:
+                return False
+            self._running += 1
+        self._run_counted([request] if request.answer.set_running_or_notify_cancel() else [])
+        return True
 
     def submit(self, request: WaitingRequest) -> None:
         """Queues a request; its `answer` ends in outputs or a ServingError.
@@ -86,14 +103,24 @@ class Batcher:
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
+            self._run_counted(batch)
+
+    def _run_counted(self, batch: list[WaitingRequest]) -> None:
+        """Runs a batch that was counted as running before."""
+        try:
             self._run(batch)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify()
 
     def _take(self) -> list[WaitingRequest] | None:
         """The next batch, of requests that somebody still waits for; None when closed."""
         with self._changed:
             while True:
                 self._forget_those_over()
-                if self._waiting:
+                if self._waiting and self._running < self._most_running:
+                    self._running += 1
                     return [request for request in self._next() if request.answer.set_running_or_notify_cancel()]
                 if self._closed:
                     return None

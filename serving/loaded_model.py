@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from export.scenario_asset import read_scenario_asset
+from export.warmup_file import read_warmup
 from pipeline.config import Scenario
 from pipeline.errors import InputError
+from serving.proto_inputs import proto_inputs
 from serving.protocol import OUTPUTS, SignatureInput, signature_inputs
+
+_Call = Callable[..., list[np.ndarray]]
+#: A graph in a session, as TensorFlow Serving runs it: calling a loaded function from Python checks and converts
+#: every input in Python, under the interpreter's lock. A call's operations run in the thread that calls, since
+#: there are as many callers as cores; handing them to a pool takes longer than most of them.
+_IN_THE_CALLING_THREAD = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1)
 
 
 @dataclass(frozen=True)
@@ -31,33 +39,57 @@ class LoadedModel:
     scenario: Scenario
     inputs: dict[str, dict[str, SignatureInput]]
     signature_def: dict[str, meta_graph_pb2.SignatureDef]
-    _model: Any = field(repr=False)
+    _calls: dict[str, _Call] = field(repr=False)
 
     @classmethod
     def load(cls, directory: Path) -> LoadedModel:
-        """Loads `<base path>/<version>/`.
+        """Loads `<base path>/<version>/` and runs its warm-up requests, as TensorFlow Serving does.
 
         Raises:
-            InputError: it is no complete export.
+            InputError: it is no complete export, or a warm-up request fails.
         """
         scenario = read_scenario_asset(directory)
-        saved = saved_model_pb2.SavedModel()
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=_IN_THE_CALLING_THREAD)
         try:
-            saved.ParseFromString((directory / "saved_model.pb").read_bytes())
-            model = tf.saved_model.load(str(directory))
+            with session.graph.as_default():
+                loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
         except Exception as error:  # TensorFlow raises many kinds, among them bare KeyError
             raise InputError(f"{directory}: cannot be loaded: {' '.join(str(error).split())}") from error
-        if missing := sorted(set(OUTPUTS) - set(model.signatures)):
+        signatures = dict(loaded.signature_def)
+        if missing := sorted(set(OUTPUTS) - set(signatures)):
             raise InputError(f"{directory}: has no signature `{missing[0]}`; export it again with `awmoe export`")
-        return cls(
-            version=int(directory.name),
-            scenario=scenario,
-            inputs=signature_inputs(scenario.features),
-            signature_def=dict(saved.meta_graphs[0].signature_def),
-            _model=model,
-        )
+        inputs = signature_inputs(scenario.features)
+        try:
+            calls = {name: _call(session, signatures[name], output, inputs[name]) for name, output in OUTPUTS.items()}
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{directory}: its signatures are not those of its scenario ({error})") from error
+        model = cls(int(directory.name), scenario, inputs, signatures, calls)
+        model._warm_up(directory)
+        return model
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature on checked inputs; its outputs by name."""
-        tensors = {name: tf.constant(array) for name, array in inputs.items()}
-        return {name: tensor.numpy() for name, tensor in self._model.signatures[signature](**tensors).items()}
+        (output,) = self._calls[signature](*(inputs[name] for name in self.inputs[signature]))
+        return {OUTPUTS[signature]: output}
+
+    def _warm_up(self, directory: Path) -> None:
+        experts = self.scenario.model.expert_count
+        try:
+            for request in read_warmup(directory):
+                signature = request.model_spec.signature_name
+                self.run(signature, proto_inputs(request.inputs, self.inputs[signature], experts))
+        except Exception as error:  # a record, a signature or a kernel: TensorFlow raises many kinds
+            raise InputError(f"{directory}: a warm-up request fails: {' '.join(str(error).split())}") from error
+
+
+def _call(
+    session: tf.compat.v1.Session,
+    signature: meta_graph_pb2.SignatureDef,
+    output: str,
+    inputs: dict[str, SignatureInput],
+) -> _Call:
+    """The signature as a function of its inputs in order."""
+    call: _Call = session.make_callable(
+        [signature.outputs[output].name], [signature.inputs[name].name for name in inputs]
+    )
+    return call

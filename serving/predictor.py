@@ -81,8 +81,10 @@ class Predictor:
         """
         with self.metrics.observed(call.signature):
             request = self._accept(call, time.monotonic())
-            if on_leave is not None and not on_leave(lambda: _leave(request)):
-                _leave(request)
+            if not self._batcher.run_here(request):
+                self._batcher.submit(request)
+                if on_leave is not None and not on_leave(lambda: _leave(request)):
+                    _leave(request)
             try:
                 outputs = request.answer.result(timeout=request.seconds_left)
             except TimeoutError:
@@ -105,7 +107,7 @@ class Predictor:
         """
         with self.metrics.observed(call.signature):
             arrived = time.monotonic()
-            accepted = threads.submit(self._accept, call, arrived)
+            accepted = threads.submit(self._accept_and_queue, call, arrived)
             try:
                 request = await asyncio.wrap_future(accepted)
             except asyncio.CancelledError:
@@ -136,7 +138,10 @@ class Predictor:
         except InvalidRequest as error:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"signature `{call.signature}`: {error}") from error
         seconds = self._seconds if call.seconds is None else min(call.seconds, _LONGEST_WAIT)
-        request = WaitingRequest.of(model, call.signature, inputs, arrived + seconds)
+        return WaitingRequest.of(model, call.signature, inputs, arrived + seconds)
+
+    def _accept_and_queue(self, call: PredictCall, arrived: float) -> WaitingRequest:
+        request = self._accept(call, arrived)
         self._batcher.submit(request)
         return request
 

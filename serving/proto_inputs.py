@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
@@ -38,18 +39,28 @@ def _shape(tensor: tf.compat.v1.TensorProto) -> InputShape:
 
 
 def _decode(name: str, tensor: tf.compat.v1.TensorProto, dtype: str) -> np.ndarray:
-    size = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    values = len(getattr(tensor, _VALUES[dtype]))
-    # TensorFlow writes equal numbers as one; strings must all be there, so that a large request takes many bytes
-    one_for_all = values == 1 and dtype != "string"
-    if not tensor.tensor_content and values != size and not one_for_all:
-        raise InvalidRequest(f"input `{name}`: {values} values for {size} places of its shape")
-    try:
-        return tf.make_ndarray(tensor)
-    except (ValueError, TypeError) as error:
-        raise InvalidRequest(f"input `{name}`: its values do not fill its shape: {error}") from error
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    size = math.prod(shape)
+    values = getattr(tensor, _VALUES[dtype])
+    if dtype == "string":
+        # they must all be there, so that a large request takes many bytes
+        array = np.empty(len(values), object)
+        array[:] = values
+    elif tensor.tensor_content:
+        try:
+            array = np.frombuffer(tensor.tensor_content, dtype)
+        except ValueError as error:
+            raise InvalidRequest(f"input `{name}`: its values do not fill its shape: {error}") from error
+    else:
+        array = np.array(values, dtype)
+        if len(array) == 1:  # TensorFlow writes equal numbers as one
+            array = np.repeat(array, size)
+    if len(array) != size:
+        raise InvalidRequest(f"input `{name}`: {len(array)} values for {size} places of its shape")
+    return array.reshape(shape)
 
 
+@cache
 def _dtype_name(number: int) -> str:
     try:
         return str(tf.as_dtype(number).name)

@@ -12,7 +12,8 @@ from random_run import random_run
 from tensorflow_serving.apis import prediction_log_pb2
 
 from export.publish import export
-from export.warmup import WARMUP_FILE, replay_warmup
+from export.warmup import replay_warmup
+from export.warmup_file import WARMUP_FILE
 from pipeline.errors import InputError
 from tiny_data import category_scenario, tiny_scenario
 

@@ -124,6 +124,33 @@ def test_what_waits_is_run_as_one_and_split_again() -> None:
     assert model.batches == [1, 2 + 3 + 1 + 2]
 
 
+def test_an_idle_batcher_runs_a_request_in_the_thread_that_brings_it() -> None:
+    model = FakeModel()
+    with batcher() as queue:
+        for number in (1, 13, 2):  # an error gives the worker's place back too
+            request = of_number(model, number)
+            assert queue.run_here(request)
+            assert request.answer.done(), "it was run before run_here returned"
+        over = of_number(model, 3, seconds=0)
+        assert not queue.run_here(over), "what nobody waits for is not run"
+
+        model.may_run.clear()
+        running = threading.Thread(target=queue.run_here, args=[of_number(model, 4)])
+        running.start()
+        wait_until(lambda: len(model.batches) == 4)
+        behind = [of_number(model, number) for number in (5, 6)]
+        assert not queue.run_here(behind[0]), "all workers are taken"
+        for request in behind:
+            queue.submit(request)
+        time.sleep(0.1)
+        assert len(model.batches) == 4, "a worker must not run beside it"
+        model.may_run.set()
+        running.join(30)
+        for number, request in zip((5, 6), behind, strict=True):
+            np.testing.assert_array_equal(request.answer.result(timeout=30)["scores"], [[2.0 * number] * 2])
+    assert model.batches == [1, 1, 1, 1, 2]
+
+
 def test_a_batch_has_no_more_sessions_than_it_may() -> None:
     model = FakeModel()
     with batcher(max_batch=4) as queue:

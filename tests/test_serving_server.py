@@ -24,10 +24,12 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
 from export.publish import export
+from export.warmup_file import WARMUP_FILE, read_warmup
 from model.run_directory import Run
 from pipeline.errors import InputError
 from serving.model_versions import ModelVersions
@@ -386,3 +388,17 @@ def test_the_command_line_serves_a_link_by_its_name_until_sigterm(model: Path, r
             assert process.returncode == 0, errors
         finally:
             process.kill()
+
+
+def test_a_version_whose_warm_up_fails_is_not_served(model: Path, tmp_path: Path) -> None:
+    directory = tmp_path / model.name
+    shutil.copytree(model / "1", directory / "1")
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(next(read_warmup(model / "1")))
+    del log.predict_log.request.inputs["behavior_count"]
+    with tf.io.TFRecordWriter(str(directory / "1" / WARMUP_FILE)) as writer:
+        writer.write(log.SerializeToString())
+    with pytest.raises(InputError, match="a warm-up request fails: missing input `behavior_count`"):
+        ModelVersions(directory)
+    (directory / "1" / WARMUP_FILE).unlink()
+    assert ModelVersions(directory).current.version == 1, "a version without such requests is served"
