@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +53,7 @@ class LoadedModel:
         scenario = read_scenario_asset(directory)
         session = tf.compat.v1.Session(graph=tf.Graph(), config=_IN_THE_CALLING_THREAD)
         try:
-            with session.graph.as_default():
+            with session.graph.as_default(), _without_advice():
                 loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
         except Exception as error:  # TensorFlow raises many kinds, among them bare KeyError
             raise InputError(f"{directory}: cannot be loaded: {' '.join(str(error).split())}") from error
@@ -93,3 +95,18 @@ def _call(
         [signature.outputs[output].name], [signature.inputs[name].name for name in inputs]
     )
     return call
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keeps back TensorFlow's advice to load for Python's use instead, which is none for a server."""
+
+    def is_none(record: logging.LogRecord) -> bool:
+        return "is deprecated" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(is_none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_none)
