@@ -8,7 +8,7 @@ setup(
     description="Attention-weighted mixture of experts for ranking in e-commerce search, on TensorFlow's stack",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    py_modules=["awmoe", "awmoe_demo", "awmoe_experiments", "awmoe_options"],
+    py_modules=["awmoe", "awmoe_demo", "awmoe_experiments", "awmoe_options", "awmoe_serving"],
     packages=find_packages(include=["pipeline*", "model*", "export*", "serving*", "scoring*", "experiments*"]),
     package_data={"experiments.report": ["*.j2"]},
     install_requires=[

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,13 @@ def test_the_command_line_loads_no_stage() -> None:
     loaded = modules_after("import awmoe")
     heavy = {m for m in loaded if m.split(".")[0] in {*STAGES, *BESIDE, "tensorflow", "apache_beam", "numpy"}}
     assert heavy <= {"pipeline", "pipeline.errors"}, f"awmoe imports {sorted(heavy)[:5]}"
+
+
+def test_every_module_of_the_command_line_is_installed_and_type_checked() -> None:
+    modules = {path.stem for path in ROOT.glob("awmoe*.py")}
+    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (installed,) = (k.value for k in ast.walk(setup) if isinstance(k, ast.keyword) and k.arg == "py_modules")
+    assert set(ast.literal_eval(installed)) == modules
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert {f"{module}.py" for module in modules} <= set(tools["mypy"]["files"])
+    assert modules <= set(tools["ruff"]["lint"]["isort"]["known-first-party"])
