@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -193,6 +194,8 @@ def serve(
     if tls_client_ca is not None and tls_certificate is None:
         raise click.UsageError("--tls-client-ca needs --tls-certificate and --tls-key")
     versions = _labels(labels)
+    # as many batches run at once as there are workers; a batch on several cores costs more than it gains
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     with quiet_tensorflow():

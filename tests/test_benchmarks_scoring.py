@@ -40,5 +40,13 @@ def test_the_last_line_has_every_case() -> None:
     cases = json.loads(run.stdout.splitlines()[-1])["cases"]
     assert [(case["candidates"], case["behaviors"]) for case in cases] == [(2, 4), (3, 4)]
     for case in cases:
-        assert {"ms", "peer_ratio", "bound_ratio", "gate_share", "candidate_gate_ratio"} <= case.keys()
+        assert {
+            "ms",
+            "ids_ms",
+            "peer_ratio",
+            "peer_default_ratio",
+            "bound_ratio",
+            "gate_share",
+            "candidate_gate_ratio",
+        } <= case.keys()
         assert all(case[name] > 0 for name in case)

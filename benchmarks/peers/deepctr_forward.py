@@ -44,12 +44,13 @@ class DeepCTRForward:
         return self.model(rows)
 
 
-def deepctr_forward(features: Features, behaviors: int) -> DeepCTRForward:
+def deepctr_forward(features: Features, behaviors: int, activation: str = "relu") -> DeepCTRForward:
     """DIN with one FFN 512-256 and attention 64-32 over the categorical features of a scenario.
 
     Args:
         features: whose categorical fields of items make the history too.
         behaviors: T, the length of every history.
+        activation: of the attention; DeepCTR's own default is `dice`.
     """
     feature_column, din = deepctr_library()
     targets = {
@@ -72,6 +73,6 @@ def deepctr_forward(features: Features, behaviors: int) -> DeepCTRForward:
         [f"candidate_{field}" for field in fields],
         dnn_hidden_units=(512, 256),
         att_hidden_size=(64, 32),
-        att_activation="relu",
+        att_activation=activation,
     )
     return DeepCTRForward(tf.function(model), tuple(histories), tuple(targets), behaviors)
