@@ -31,7 +31,7 @@ def test_scores_differ_a_little_and_the_gate_not_at_all(run: Run, tmp_path: Path
     tensors = {name: tf.constant(values) for name, values in raw.items()}
     encoded = run.preprocessing(tensors)
     expected_gate = run.model.session_gate(encoded)
-    expected = tf.sigmoid(run.model.score_items(encoded, expected_gate)).numpy()
+    expected = run.model.scores(run.model.score_items(encoded, expected_gate)).numpy()
 
     version = export(in_bfloat16(run, max_score_difference=0.1), tmp_path / "models")
     signatures = tf.saved_model.load(str(version)).signatures
@@ -45,7 +45,7 @@ def test_scores_differ_a_little_and_the_gate_not_at_all(run: Run, tmp_path: Path
     assert 1e-5 < difference < 0.1, "the products are not in bfloat16, or not the model's"
     assert 1e-5 < read_score_difference(version) < 0.1
 
-    again = tf.sigmoid(run.model.score_items(encoded, expected_gate)).numpy()
+    again = run.model.scores(run.model.score_items(encoded, expected_gate)).numpy()
     np.testing.assert_array_equal(again, expected, err_msg="the export changed the trained model")
     dtypes = {variable.dtype for variable in tf.saved_model.load(str(version)).weights}
     assert dtypes == {tf.float32}
