@@ -41,7 +41,7 @@ def once_a_candidate(config: Path, output: Path, vocabulary: int) -> Path:
 
     def score_items(gate: tf.Tensor, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded = run.preprocessing(raw)
-        return {"scores": tf.sigmoid(run.model.score_items(encoded, run.model.session_gate(encoded)))}
+        return {"scores": run.model.scores(run.model.score_items(encoded, run.model.session_gate(encoded)))}
 
     specs = {
         spec.name: tf.TensorSpec([None, None] if spec.axis else [None], tf.as_dtype(spec.dtype), name=spec.name)

@@ -21,7 +21,7 @@ from experiments.parameter_count import parameter_count
 from model.predict import predict
 from model.run_directory import HISTORY, SCENARIO, Run, load_run
 from model.train import train
-from pipeline.config import Scenario, dump_scenario
+from pipeline.config import Scenario, dump_scenario, load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
@@ -81,6 +81,11 @@ class TrialResult:
     def has_run(self) -> bool:
         """Whether there is a model; a peer of another library (`benchmarks/peers/`) has scores alone."""
         return (self.directory / RUN).is_dir()
+
+    @property
+    def scores_are_probabilities(self) -> bool:
+        """As of its `training.loss`; of a peer, whose scores are between 0 and 1 too, taken for granted."""
+        return not self.has_run or load_scenario(self.directory / RUN / SCENARIO).training.scores_are_probabilities
 
     def scores(self) -> pa.Table:
         """One row a candidate of the test part: `session_id`, `item_id`, `label`, `score`, `slice_<name>`, ..."""

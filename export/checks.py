@@ -53,7 +53,8 @@ def check_scores(directory: Path, run: Run, batches: Iterable[Tensors]) -> float
         batches: raw inputs of `score_items` without the gate, real or random sessions.
 
     Returns:
-        The largest difference of a real candidate's score, or of a gate's component.
+        The largest difference of a real candidate's score, or of a gate's component. Where a batch has scores larger
+        than 1, which only logits are, that of its scores is divided by the largest one's size.
 
     Raises:
         InputError: it is above `export.max_score_difference`, or a score is not finite.
@@ -63,16 +64,15 @@ def check_scores(directory: Path, run: Run, batches: Iterable[Tensors]) -> float
     for raw in batches:
         encoded = run.preprocessing(raw)
         trained_gate = run.model.session_gate(encoded)
-        trained_scores = tf.sigmoid(run.model.score_items(encoded, trained_gate))
+        trained_scores = run.model.scores(run.model.score_items(encoded, trained_gate))
         gate_inputs = {spec.name: raw[spec.name] for spec in run.scenario.features.gate_inputs}
         gate = exported["session_gate"](**gate_inputs)["gate"]
         score_inputs = {spec.name: raw[spec.name] for spec in run.scenario.features.score_inputs}
         scores = exported["score_items"](gate=gate, **score_inputs)["scores"]
         real = tf.sequence_mask(raw["candidate_count"], tf.shape(scores)[1]).numpy()
-        difference = max(
-            np.abs(gate - trained_gate).max(),
-            np.abs(scores - trained_scores)[real].max(),
-        )
+        # Logits have no bound, and rounding grows with them.
+        scale = max(1.0, np.abs(trained_scores)[real].max())
+        difference = np.max([np.abs(gate - trained_gate).max(), np.abs(scores - trained_scores)[real].max() / scale])
         limit = run.scenario.export.max_score_difference
         if not difference <= limit:  # so that NaN fails too
             raise InputError(

@@ -19,7 +19,7 @@ def write_score_difference(version_directory: Path, difference: float) -> None:
 
 
 def read_score_difference(version_directory: Path) -> float:
-    """The largest difference of a score or a gate's component on the sessions that the export was checked on.
+    """The largest difference of a score or a gate's component on the sessions of the check, as `check_scores` gives it.
 
     Raises:
         InputError: the directory is no version that `awmoe export` wrote.

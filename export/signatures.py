@@ -33,7 +33,7 @@ def save_signatures(run: Run, directory: Path) -> None:
         return {"gate": model.session_gate(preprocessing(raw))}
 
     def score_items(gate: tf.Tensor, **raw: tf.Tensor) -> Tensors:
-        return {"scores": tf.sigmoid(model.score_items(preprocessing(raw), gate))}
+        return {"scores": model.scores(model.score_items(preprocessing(raw), gate))}
 
     gate = {"gate": tf.TensorSpec([None, None], tf.float32, name="gate")}
     signatures = {"session_gate": _trace(session_gate, _tensor_specs(features.gate_inputs))}

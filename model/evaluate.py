@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from pipeline.errors import InputError
 from pipeline.prepared_data import Part, PreparedData
 
 _TRUTH = pa.schema({"session_id": pa.string(), "item_id": pa.string(), "probability": pa.float64()})
-_PROBABILITIES = ("model", "oracle")
-_COLUMNS = ("sessions", *PAPER_METRICS, "pooled_auc", "log_loss")
+#: Over all candidates, of scores that mean the same in every session.
+_POOLED = ("pooled_auc", "log_loss")
+_COLUMNS = ("sessions", *PAPER_METRICS, *_POOLED)
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class Evaluation:
 
     Parts are `full`, the scenario's slices, and `new_items`; rankings are `model`,
     `popularity`, `displayed` and `oracle`. Names: `sessions`, how many count (they have both classes);
-    session metrics, means over those; `pooled_auc` and `log_loss` over all candidates, for
-    rankings that are probabilities. None where a metric is not defined. The model's log loss
-    is that of a model trained on sampled negatives: it expects more purchases than the full
-    lists of a test part have, and only compares models trained on the same sample.
+    session metrics, means over those; `pooled_auc` and `log_loss` over all candidates, of model
+    and oracle. None where a metric is not defined, as those two of a model whose scores are no
+    probabilities. The model's log loss is that of a model trained on sampled negatives: it
+    expects more purchases than the full lists of a test part have, and only compares models
+    trained on the same sample.
 
     `weights` is the fingerprint of the weights that were evaluated.
     """
@@ -100,7 +103,8 @@ def evaluate(run: Run, data: PreparedData, part: Part = "test", truth: str | Pat
         parts[piece.name] = full.filter(full[f"slice_{piece.name}"])
     if part == "test" and data.sessions("new_items"):
         parts["new_items"] = _predict(run, data, "new_items", truth)
-    metrics = {name: _rankings(candidates) for name, candidates in parts.items()}
+    probabilities = {"model": run.scenario.training.scores_are_probabilities, "oracle": True}
+    metrics = {name: _rankings(candidates, probabilities) for name, candidates in parts.items()}
     return Evaluation(metrics, weights_fingerprint(run.model))
 
 
@@ -136,14 +140,17 @@ def with_truth(candidates: pa.Table, path: Path) -> pa.Table:
     return joined
 
 
-def _rankings(candidates: pa.Table) -> dict[str, dict[str, float | None]]:
+def _rankings(candidates: pa.Table, probabilities: Mapping[str, bool]) -> dict[str, dict[str, float | None]]:
+    """Metrics by ranking; those of `probabilities` have the pooled ones too, which are defined where it says so."""
     sessions = session_numbers(candidates)
     rankings = {}
     for ranking, column in RANKINGS.items():
         if column in candidates.column_names:
             rankings[ranking] = _session_means(session_values(candidates, sessions, column))
-            if ranking in _PROBABILITIES:
+            if probabilities.get(ranking):
                 rankings[ranking] |= _pooled(candidates["label"].to_numpy(), candidates[column].to_numpy())
+            elif ranking in probabilities:
+                rankings[ranking] |= dict.fromkeys(_POOLED)
     return rankings
 
 
@@ -155,7 +162,7 @@ def _session_means(metrics: Values) -> dict[str, float | None]:
 
 def _pooled(labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
     if not len(labels):
-        return {"pooled_auc": None, "log_loss": None}
+        return dict.fromkeys(_POOLED)
     both = labels.min() < labels.max()
     return {
         "pooled_auc": float(roc_auc_score(labels, scores)) if both else None,

@@ -19,7 +19,7 @@ class Experts(tf.keras.layers.Layer):
         hidden_layers: hidden units, each followed by ReLU; a linear unit makes the score.
 
     Attributes:
-        product_dtype: what the layers are computed in; inputs, weights and scores are float32.
+        product_dtype: what the hidden layers are computed in; inputs, weights and scores are float32.
     """
 
     def __init__(self, count: int, hidden_layers: Sequence[int]) -> None:
@@ -102,8 +102,8 @@ class Experts(tf.keras.layers.Layer):
         `used` gives the experts' numbers where they are not all.
         """
 
-        def weights(variable: tf.Variable) -> tf.Tensor:
-            return tf.cast(variable if used is None else tf.gather(variable, used), self.product_dtype)
+        def weights(variable: tf.Variable, dtype: tf.DType = self.product_dtype) -> tf.Tensor:
+            return tf.cast(variable if used is None else tf.gather(variable, used), dtype)
 
         experts = self._count if used is None else tf.shape(used)[0]
         batch, count = tf.shape(candidates)[1], tf.shape(candidates)[2]
@@ -115,9 +115,13 @@ class Experts(tf.keras.layers.Layer):
             of_session = tf.matmul(tf.cast(session, self.product_dtype), weights(self.session_kernel))
             hidden += of_session[:, :, tf.newaxis]
             hidden = tf.reshape(hidden, [experts, -1, self._hidden_layers[0]])
-        for kernel, bias in zip(self.upper_kernels, self.biases[1:], strict=True):
+        *between, last = zip(self.upper_kernels, self.biases[1:], strict=True)
+        for kernel, bias in between:
             hidden = tf.matmul(tf.nn.relu(hidden), weights(kernel)) + weights(bias)
-        return tf.cast(tf.reshape(hidden, [experts, batch, count]), tf.float32)
+        # The score in float32: around 23, bfloat16 has only multiples of 1/8, and candidates would tie.
+        kernel, bias = (weights(variable, tf.float32) for variable in last)
+        scores = tf.matmul(tf.cast(tf.nn.relu(hidden), tf.float32), kernel) + bias
+        return tf.reshape(scores, [experts, batch, count])
 
     def _kernel(self, name: str, inputs: int, outputs: int, limit: float) -> tf.Variable:
         initializer = tf.keras.initializers.RandomUniform(-limit, limit)

@@ -25,7 +25,8 @@ def predict(run: Run, files: Sequence[str], sessions: int | None = None) -> pa.T
 
     Returns:
         One row a candidate: `session_id`, `user_id`, `item_id`, `label` (0 or 1), `score`
-        (probability, float64), `behavior_count`, `popularity` (raw, where
+        (float64: a probability, or with the listwise or pairwise loss a logit),
+        `behavior_count`, `popularity` (raw, where
         `evaluation.popularity` is set), `displayed` (minus the raw number, where
         `evaluation.displayed` is set: the lowest ranks first), and for each slice `slice_<name>`, whether its
         session belongs to it.
@@ -54,7 +55,7 @@ def _candidate_rows(run: Run, raw: dict[str, np.ndarray], logits: np.ndarray) ->
         "user_id": _strings(np.repeat(raw["user_id"], counts)),
         "item_id": _strings(raw["candidate_item_id"][real]),
         "label": pa.array(raw["candidate_label"][real].astype(np.int8)),
-        "score": pa.array(expit(logits[real].astype(np.float64))),
+        "score": pa.array(_scores(run, logits[real])),
         "behavior_count": pa.array(np.repeat(raw["behavior_count"], counts)),
     }
     if evaluation.popularity:
@@ -64,6 +65,12 @@ def _candidate_rows(run: Run, raw: dict[str, np.ndarray], logits: np.ndarray) ->
     for part in evaluation.slices:
         columns[f"slice_{part.name}"] = pa.array(np.repeat(in_slice(part, raw), counts))
     return pa.table(columns)
+
+
+def _scores(run: Run, logits: np.ndarray) -> np.ndarray:
+    """`Ranker.scores` in float64, one number at a time: TensorFlow's sigmoid may part equal logits by their places."""
+    logits = logits.astype(np.float64)
+    return expit(logits) if run.scenario.training.scores_are_probabilities else logits
 
 
 def in_slice(part: Slice, raw: dict[str, np.ndarray]) -> np.ndarray:

@@ -71,6 +71,7 @@ class Ranker(tfrs.Model):
     ) -> None:
         super().__init__(name=scenario.model.name)
         self._features, self._options, self._loss = scenario.features, scenario.model, scenario.training.loss
+        self._scores_are_probabilities = scenario.training.scores_are_probabilities
         model = scenario.model
         self.embedding = Embedding(
             scenario.features, table_rows, model.embedding_dimension, id_dropout=model.id_dropout
@@ -89,6 +90,10 @@ class Ranker(tfrs.Model):
         session, candidates = self._session(encoded, training), self._candidates(encoded, training)
         gate = self._gate(encoded, session, candidates, training).weights
         return self._weigh(gate, self._expert_scores(encoded, session, candidates, gate, training))
+
+    def scores(self, logits: tf.Tensor) -> tf.Tensor:
+        """What a model answers for logits: `p` of eq. 9 with the pointwise loss, the logits themselves with another."""
+        return tf.sigmoid(logits) if self._scores_are_probabilities else logits
 
     def session_gate(self, encoded: Encoded) -> tf.Tensor:
         """The gate `[B, K]`, from behaviours and query alone; `[B, N, K]` where it looks at candidates."""

@@ -206,7 +206,9 @@ class Training(Section):
     """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
 
     loss: Literal["pointwise", "listwise", "pairwise"] = Field(
-        "pointwise", description="pointwise: eq. 1; the others look at a session's candidates together"
+        "pointwise",
+        description="pointwise: eq. 1, scores are probabilities; the others look at a session's candidates together, "
+        "and scores are logits, which have no level",
     )
     batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
     epochs: int = Field(3, ge=1)
@@ -220,6 +222,15 @@ class Training(Section):
     clip_norm: float = Field(1.0, gt=0)
     shuffle_buffer: int = Field(20_000, ge=1, description="sessions")
     seed: int = 17
+
+    @property
+    def scores_are_probabilities(self) -> bool:
+        """Whether a score is `sigmoid(logit)`; else it is the logit itself.
+
+        A loss that compares a session's candidates leaves their common level free. Far from 0 the sigmoid would make
+        ties of logits that differ.
+        """
+        return self.loss == "pointwise"
 
 
 class Slice(Section):
@@ -269,7 +280,10 @@ class Export(Section):
 
     model_name: str = Field("awmoe", pattern=r"^[A-Za-z0-9_-]+$")
     max_score_difference: float = Field(
-        1e-5, gt=0, description="exported against trained, on test sessions; with bfloat16 set about 0.02"
+        1e-5,
+        gt=0,
+        description="exported against trained, on test sessions; of logits above 1 relative to the largest; "
+        "with bfloat16 set about 0.02",
     )
     bfloat16: bool = Field(False, description="layers of experts and activation unit in bfloat16: for CPUs with AMX")
     floors: Floors = Field(Floors(), description="a run whose metrics are below is not published")

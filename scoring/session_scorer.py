@@ -15,7 +15,7 @@ from model.dataset import raw_batch
 from pipeline.errors import InputError
 from pipeline.features import Features
 
-#: One row a candidate: `position` is its place in the record, from 0; `score` is eq. 9.
+#: One row a candidate: `position` is its place in the record, from 0; `score` is what `score_items` answers.
 SCORES = pa.schema(
     {
         "session_id": pa.string(),

@@ -169,10 +169,12 @@ class OpenSession:
         return self._state.gate.version
 
     def score(self, candidates: Sequence[Values]) -> np.ndarray:
-        """The candidates' scores in (0, 1), [N], in the order given; a higher one ranks first.
+        """The candidates' scores, [N], in the order given; a higher one ranks first.
 
-        A score is no purchase probability: it is calibrated to the training sample, which keeps
-        few negatives (`pipeline.negatives_per_positive`, by default one a purchase), not to the traffic.
+        With the pointwise loss they are in (0, 1), and no purchase probabilities: they are calibrated to the
+        training sample, which keeps few negatives (`pipeline.negatives_per_positive`, by default one a
+        purchase), not to the traffic. With the listwise or pairwise loss they are logits, any numbers, which
+        compare within one session only.
 
         When the version that computed the gate is gone (a roll-out passed it), the gate
         is computed again, once, with the version that serves now: experts of two

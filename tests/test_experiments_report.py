@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import page_check
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
@@ -32,9 +33,10 @@ from experiments.report.training_curves import mean_and_deviation
 from experiments.report.user_groups import behavior_groups, category_groups, slice_groups, target_groups
 from experiments.report.write_report import write_report
 from experiments.trial import Trial, read_trials, run_trial
-from model.run_directory import Run
+from model.predict import predict
+from model.run_directory import Run, load_run
 from model.session_metrics import SESSION_METRICS
-from pipeline.config import load_scenario
+from pipeline.config import dump_scenario, load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 from sweep_example import sweep_of
@@ -196,6 +198,20 @@ def test_a_model_of_one_expert_gets_words_in_place_of_empty_figures(experiment: 
     assert "This model has one expert" in page
     assert 'id="sweep"' not in page
     assert "awmoe sweep, then --sweep" in page
+
+
+def test_scores_without_a_level_are_not_calibrated(experiment: Path, tmp_path: Path) -> None:
+    shutil.copytree(experiment / "compare", tmp_path / "compare")
+    directory = tmp_path / "compare" / "trials" / "din" / "seed-1"
+    scenario = load_scenario(directory / "run" / "scenario.yaml", ["training.loss=listwise"])
+    (directory / "run" / "scenario.yaml").write_text(dump_scenario(scenario), encoding="utf-8")
+    data = PreparedData.open(experiment / "data")
+    pq.write_table(predict(load_run(directory / "run"), data.files("test")), directory / "scores.parquet")
+    report = write_report(tmp_path / "compare", data, tmp_path / "page.html", label="din", sessions=20, repeats=1)
+    reliability, distribution = report.drawings["scores"]
+    assert "any level of scores is the same to it" in reliability.instead
+    assert "score less the mean of its session" in distribution.svg
+    assert [row.label for row in report.calibrations] == ["lightgbm", "aw_moe_cl"]
 
 
 def test_a_missing_input_is_answered_with_the_command_that_makes_it(experiment: Path, tmp_path: Path) -> None:

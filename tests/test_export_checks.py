@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from lifted_run import lifted_run
 from random_run import random_run
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -77,6 +78,27 @@ def test_a_model_that_differs_is_found(tmp_path: Path) -> None:
     assert check_scores(tmp_path / "saved", run, [sessions]) <= 1e-5
     with pytest.raises(InputError, match=r"differs from the trained one by .*max_score_difference 1e-05"):
         check_scores(tmp_path / "saved", other, [sessions])
+
+
+def test_a_difference_of_logits_is_held_against_the_largest(tmp_path: Path) -> None:
+    run = lifted_run(tmp_path / "data", "listwise", level=1000.0)
+    save_signatures(run, tmp_path / "saved")
+    sessions = random_sessions(run.scenario.features, run.assets, batch=4, behaviors=3, candidates=3, seed=0)
+    (bias,) = run.model.experts.biases[-1:]
+    bias.assign([[[1000.005]]])
+    assert check_scores(tmp_path / "saved", run, [sessions]) == pytest.approx(5e-6, rel=0.1)
+    bias.assign([[[1000.05]]])
+    with pytest.raises(InputError, match=r"by 5e-05, .*max_score_difference 1e-05"):
+        check_scores(tmp_path / "saved", run, [sessions])
+
+
+@pytest.mark.parametrize("loss", ["pointwise", "listwise"])
+def test_a_score_that_is_not_finite_is_found_beside_a_good_gate(loss: str, tmp_path: Path) -> None:
+    run = lifted_run(tmp_path / "data", loss, level=float("nan"))
+    save_signatures(run, tmp_path / "saved")
+    sessions = random_sessions(run.scenario.features, run.assets, batch=4, behaviors=3, candidates=3, seed=0)
+    with pytest.raises(InputError, match="by nan"):
+        check_scores(tmp_path / "saved", run, [sessions])
 
 
 def test_random_sessions_have_every_kind_of_value(tmp_path: Path) -> None:

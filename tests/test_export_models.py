@@ -30,7 +30,7 @@ def trained(run: Run, raw: dict[str, np.ndarray]) -> tuple[tf.Tensor, tf.Tensor]
     """Gate and scores of the model itself."""
     encoded = run.preprocessing({name: tf.constant(values) for name, values in raw.items()})
     gate = run.model.session_gate(encoded)
-    return gate, tf.sigmoid(run.model.score_items(encoded, gate))
+    return gate, run.model.scores(run.model.score_items(encoded, gate))
 
 
 def gate_inputs(run: Run, raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ def test_another_process_gets_the_trained_scores_without_the_training_data(tmp_p
     raw = random_raw_sessions(scenario, batch=6, behaviors=7, candidates=9, seed=1)
     encoded = run.preprocessing({name: tf.constant(values) for name, values in raw.items()})
     gate = run.model.session_gate(encoded)
-    scores = tf.sigmoid(run.model.score_items(encoded, gate))
+    scores = run.model.scores(run.model.score_items(encoded, gate))
     real = np.arange(9) < raw["candidate_count"][:, None]
     assert np.std(scores.numpy()[real]) > 0.05, "the scores hardly differ, so equality would show little"
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from lifted_run import lifted_run
 from random_run import random_run
 
 import awmoe
@@ -81,6 +82,18 @@ def test_the_metrics_are_those_of_evaluate(scored: tuple[Path, dict[str, Any]], 
         assert summary["metrics"][name] == pytest.approx(expected[name], abs=1e-6), name
     assert json.loads((output / "_summary.json").read_text()) == summary
     assert summary["data_fingerprint"] == data.fingerprint()
+
+
+def test_the_metrics_of_logits_are_those_of_evaluate_too(tmp_path: Path) -> None:
+    """At 22.5 the sigmoid of float32 is 1 for all."""
+    listwise = lifted_run(tmp_path / "assets", "listwise")
+    prepared = write_tiny_data(tmp_path / "data", listwise.scenario, sessions=80)
+    summary = score(export(listwise, tmp_path / "models"), prepared, str(tmp_path / "scores"))
+    expected = evaluate(listwise, prepared).metrics["full"]["model"]
+    assert abs((expected["auc"] or 0) - 0.5) > 0.02, "no candidate ranks above another"
+    for name in SESSION_METRICS:
+        # logits closer than 1e-5 may change places in the exported graph
+        assert summary["metrics"][name] == pytest.approx(expected[name], abs=0.01), name
 
 
 def test_the_command_scores_a_part_with_several_workers(version: Path, data: PreparedData, tmp_path: Path) -> None:

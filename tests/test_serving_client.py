@@ -97,7 +97,7 @@ def trained_scores(run: Run, session: Session, candidates: list[dict[str, Any]])
         raw[feature.name] = tf.constant(array)
     raw["behavior_count"] = tf.constant([len(session.behaviors)], tf.int64)
     raw["candidate_count"] = tf.constant([len(candidates)], tf.int64)
-    return tf.sigmoid(run.model(run.preprocessing(raw)))[0].numpy()
+    return run.model.scores(run.model(run.preprocessing(raw)))[0].numpy()
 
 
 @pytest.mark.parametrize("session", [SESSION, NEW_USER], ids=["behaviours", "new user"])

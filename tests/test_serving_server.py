@@ -91,7 +91,7 @@ def test_both_signatures_answer_as_the_trained_model(
     raw = tensors(run, "score_items")
     encoded = run.preprocessing({name: tf.constant(values) for name, values in raw.items()})
     gate = run.model.session_gate(encoded)
-    scores = tf.sigmoid(run.model.score_items(encoded, gate))
+    scores = run.model.scores(run.model.score_items(encoded, gate))
 
     answer = stub.Predict(request_of(tensors(run, "session_gate"), "session_gate"), timeout=60)
     assert (answer.model_spec.name, answer.model_spec.version.value) == ("awmoe", 1)

@@ -134,7 +134,7 @@ def trained_scores(run: Run, session: Session, candidates: list[dict[str, Any]])
         raw[feature.name] = tf.constant(np.array(values, np.float32 if numeric else object))
     raw["behavior_count"] = tf.constant([len(session.behaviors)], tf.int64)
     raw["candidate_count"] = tf.constant([len(candidates)], tf.int64)
-    return np.asarray(tf.sigmoid(run.model(run.preprocessing(raw)))[0])
+    return np.asarray(run.model.scores(run.model(run.preprocessing(raw)))[0])
 
 
 def wait_for(client: SessionRanker, version: int) -> None:

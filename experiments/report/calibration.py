@@ -13,6 +13,8 @@ from experiments.report.palette import MUTED, series
 
 _BINS = 10
 _INTERVAL = 1.96
+_NAME = "calibration"
+_TITLE = "Calibration ({})"
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,12 @@ def calibration(labels: np.ndarray, scores: np.ndarray, bins: int = _BINS) -> Ca
     )
 
 
-def draw_calibration(result: Calibration, label: str, loss: str) -> Drawing:
+def draw_calibration(result: Calibration, label: str) -> Drawing:
     """The figure: reliability above, how many candidates a bin has below.
 
     Args:
         result: of the model.
         label: of the model.
-        loss: its `training.loss`, which says what scores can be.
     """
 
     def paint(figure: Figure) -> None:
@@ -94,20 +95,22 @@ def draw_calibration(result: Calibration, label: str, loss: str) -> Drawing:
     where = "above" if float(result.scores @ result.counts) > float(result.rates @ result.counts) else "below"
     mean = result.scores @ result.counts / result.counts.sum()
     rate = result.rates @ result.counts / result.counts.sum()
-    why = (
-        "a model trained on sampled negatives expects more purchases than full lists have"
-        if loss == "pointwise"
-        else f"the {loss} loss compares the candidates of one session, and any level of scores is the same to it"
-    )
     return Drawing(
-        name="calibration",
-        title=f"Calibration ({label})",
+        name=_NAME,
+        title=_TITLE.format(label),
         caption=f"Under the diagonal, scores are higher than the share bought. The mean score ({mean:.1%}) is {where} "
-        f"that share ({rate:.1%}): {why}. Use scores to rank. ECE {result.error:.3f}, log loss {result.log_loss:.3f}, "
+        f"that share ({rate:.1%}): a model trained on sampled negatives expects more purchases than full lists have. "
+        f"Use scores to rank. ECE {result.error:.3f}, log loss {result.log_loss:.3f}, "
         f"Brier {result.brier:.3f}; bars are 95% intervals.",
         description=f"A reliability curve of {len(result.counts)} bins and the number of candidates of each.",
-        svg=draw("calibration", 400, paint),
+        svg=draw(_NAME, 400, paint),
     )
+
+
+def no_calibration(label: str, loss: str) -> Drawing:
+    """Words in place of the figure, for a model whose scores are no probabilities."""
+    why = f"The {loss} loss compares the candidates of one session, and any level of scores is the same to it: "
+    return Drawing(_NAME, _TITLE.format(label), "", instead=f"{why}scores are logits, to rank with, not probabilities.")
 
 
 def _wilson(rates: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -15,15 +15,18 @@ _BINS = 40
 _LINES = ("-", (0, (5, 2)))
 
 
-def draw_score_distribution(labels: np.ndarray, scores: np.ndarray, label: str) -> Drawing:
+def draw_score_distribution(labels: np.ndarray, scores: np.ndarray, label: str, *, probabilities: bool) -> Drawing:
     """The figure: a histogram a class, each adding up to 100%.
 
     Args:
         labels: `[M]`, 0 or 1.
-        scores: `[M]`, between 0 and 1.
+        scores: `[M]`, probabilities, or logits less their session's mean.
+        label: of the model.
+        probabilities: which of the two.
     """
     classes = {"not bought": scores[labels < 0.5], "bought": scores[labels > 0.5]}
-    edges = np.linspace(0, 1, _BINS + 1)
+    edges = np.histogram_bin_edges(scores, _BINS, (0, 1) if probabilities else None)
+    what = "score" if probabilities else "score less the mean of its session"
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -32,17 +35,17 @@ def draw_score_distribution(labels: np.ndarray, scores: np.ndarray, label: str) 
             (line,) = axes.plot(np.repeat(edges, 2)[1:-1], np.repeat(shares, 2), color=series(index))
             line.set(linestyle=_LINES[index], label=f"{name} ({len(values):,})")
             axes.stairs(shares, edges, fill=True, color=series(index), alpha=0.18)
-        axes.set(xlabel="score", ylabel="share of the class's candidates", xlim=(0, 1), ylim=(0, None))
+        axes.set(xlabel=what, ylabel="share of the class's candidates", xlim=edges[[0, -1]], ylim=(0, None))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(loc="outside upper left", ncols=2)
 
     both = all(map(len, classes.values()))
     pooled = ""
-    if both:
+    if both and probabilities:
         chance = roc_auc_score(labels, scores)
         pooled = f" Over all sessions together a bought one scores above another with chance {chance:.1%} (pooled AUC)."
     medians = {name: np.median(values) if len(values) else np.nan for name, values in classes.items()}
-    words = ", ".join(f"{name} {median:.2f}" for name, median in medians.items())
+    words = ", ".join(f"{name} {median:.2f}" for name, median in medians.items()).replace("-", "\N{MINUS SIGN}")
     return Drawing(
         name="score-distribution",
         title=f"Scores of bought and other candidates ({label})",

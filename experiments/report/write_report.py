@@ -9,11 +9,12 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 
 from experiments.comparison import Comparison
 from experiments.number_text import mean_and_spread
 from experiments.over_seeds import over_seeds
-from experiments.report.calibration import Calibration, calibration, draw_calibration
+from experiments.report.calibration import Calibration, calibration, draw_calibration, no_calibration
 from experiments.report.case import find_case
 from experiments.report.case_view import CaseView, case_view
 from experiments.report.expert_use import draw_expert_use, expert_use
@@ -36,6 +37,8 @@ from experiments.report.user_groups import (
 )
 from experiments.sweep_result import Sweep
 from experiments.trial import TrialResult, check_data, read_trials
+from model.session_values import session_numbers
+from pipeline.config import Training
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
@@ -160,7 +163,10 @@ def write_report(
     report.drawings["training"] = draw_training_curves(
         {name: [result.history() for result in results] for name, results in models.items()}
     )
-    report.drawings["scores"], report.calibrations = _scores(trials, label, run.scenario.training.loss)
+    report.drawings["scores"] = _score_drawings(trial.scores(), label, run.scenario.training)
+    report.calibrations = [
+        _calibration_row(name, results) for name, results in trials.items() if results[0].scores_are_probabilities
+    ]
 
     scorer = Scorer(run)
     encoded = scorer.encode(raw)
@@ -237,22 +243,24 @@ def _section(comparison: Comparison) -> ComparisonSection:
     return ComparisonSection(comparison.kind, title, about, part_tables(comparison), size_rows(comparison), pairs)
 
 
-def _scores(trials: dict[str, list[TrialResult]], label: str, loss: str) -> tuple[list[Drawing], list[CalibrationRow]]:
-    """Figures of the label's first seed, and a row for each label over its seeds."""
-    rows, drawings = [], []
-    for name, results in trials.items():
-        of_seeds = []
-        for index, result in enumerate(results):
-            table = result.scores()
-            labels, scores = table["label"].to_numpy(), table["score"].to_numpy()
-            of_seeds.append(calibration(labels, scores))
-            if name == label and index == 0:
-                drawings = [draw_calibration(of_seeds[0], label, loss), draw_score_distribution(labels, scores, label)]
-        rows.append(_calibration_row(name, of_seeds))
-    return drawings, rows
+def _score_drawings(candidates: pa.Table, label: str, training: Training) -> list[Drawing]:
+    labels, scores = candidates["label"].to_numpy(), candidates["score"].to_numpy()
+    probabilities = training.scores_are_probabilities
+    if probabilities:
+        first = draw_calibration(_calibration(candidates), label)
+    else:
+        first = no_calibration(label, training.loss)
+        sessions = session_numbers(candidates)
+        scores = scores - (np.bincount(sessions, scores) / np.bincount(sessions))[sessions]
+    return [first, draw_score_distribution(labels, scores, label, probabilities=probabilities)]
 
 
-def _calibration_row(label: str, of_seeds: list[Calibration]) -> CalibrationRow:
+def _calibration(candidates: pa.Table) -> Calibration:
+    return calibration(candidates["label"].to_numpy(), candidates["score"].to_numpy())
+
+
+def _calibration_row(label: str, results: list[TrialResult]) -> CalibrationRow:
+    of_seeds = [_calibration(result.scores()) for result in results]
     return CalibrationRow(
         label,
         mean_and_spread(over_seeds([c.error for c in of_seeds])),
