@@ -94,8 +94,11 @@ class ActivationUnit(tf.keras.layers.Layer):
         kernel = tf.matmul(factors, tf.stack([self.key_layer.kernel, self.product_layer.kernel], axis=1))
         kernel = tf.reshape(kernel, [size, count * units])
         bias = tf.reshape(self.query_layer(queries) + self.key_layer.bias, [count * units])
-        keys, kernel, bias = (tf.cast(tensor, self.product_dtype) for tensor in (keys, kernel, bias))
-        hidden = tf.nn.relu(tf.nn.bias_add(tf.matmul(keys, kernel), bias))
+        if self.product_dtype == tf.float32:
+            hidden = tf.nn.relu(self._linear(keys, kernel, bias))
+        else:  # the bias as one more row: nothing is added to what is per pair
+            keys = tf.concat([keys, tf.ones_like(keys[:, :1])], axis=-1)
+            hidden = tf.nn.relu(self._linear(keys, tf.concat([kernel, bias[tf.newaxis]], axis=0), None))
         return tf.cast(self._apply(self.upper_layers, tf.reshape(hidden, [behaviors, count, units])), tf.float32)
 
     def _apply(self, layers: Sequence[tf.keras.layers.Dense], inputs: tf.Tensor) -> tf.Tensor:
@@ -105,11 +108,17 @@ class ActivationUnit(tf.keras.layers.Layer):
         if self.product_dtype == tf.float32:
             return layer(inputs)
         # Keras would cast the inputs back to the dtype that the layer was made with.
-        dtype = self.product_dtype
-        outputs = tf.matmul(tf.cast(inputs, dtype), tf.cast(layer.kernel, dtype))
-        if layer.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.cast(layer.bias, dtype))
-        return layer.activation(outputs)
+        return layer.activation(self._linear(inputs, layer.kernel, layer.bias if layer.use_bias else None))
+
+    def _linear(self, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+        """`inputs kernel + bias` of two matrices, in `product_dtype`."""
+        if self.product_dtype == tf.float32:
+            outputs = tf.matmul(inputs, kernel)
+        else:
+            # Of three axes it is not fused with bias and ReLU: in bfloat16 the fused operation is the slower one.
+            inputs, kernel = (tf.cast(matrix, self.product_dtype)[tf.newaxis] for matrix in (inputs, kernel))
+            outputs = tf.matmul(inputs, kernel)[0]
+        return outputs if bias is None else tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype))
 
 
 def _near(start: float) -> dict[str, tf.keras.initializers.Initializer]:
