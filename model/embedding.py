@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import tensorflow as tf
 
@@ -44,7 +45,14 @@ class Embedding(tf.keras.layers.Layer):
             encoded: what `Preprocessing` gives.
             group: features of one group, for instance `features.query_features`; at least one.
         """
-        return tf.concat([part for feature in group for part in self._parts(encoded, feature, training)], axis=-1)
+        parts: list[tf.Tensor] = []
+        for are_numbers, features in groupby(group, key=lambda feature: feature.table is None):
+            if are_numbers:
+                names = [name for feature in features for name in _number_names(feature)]
+                parts.append(tf.stack([encoded[name] for name in names], axis=-1))
+            else:
+                parts += [self._embed(encoded[feature.name], feature, training) for feature in features]
+        return tf.concat(parts, axis=-1)
 
     def looked_up_norm(self, encoded: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Sum of squares of the rows that the batch looks up, each row once: for the L2 penalty.
@@ -69,17 +77,15 @@ class Embedding(tf.keras.layers.Layer):
             total += tf.reduce_sum(tf.square(embeddings))
         return total
 
-    def _parts(self, encoded: Mapping[str, tf.Tensor], feature: Feature, training: bool) -> list[tf.Tensor]:
-        values = encoded[feature.name]
-        if feature.table is None:
-            missing = [encoded[f"{feature.name}/missing"]] if _has_indicator(feature) else []
-            return [number[..., tf.newaxis] for number in (values, *missing)]
+    def _embed(self, values: tf.Tensor, feature: Feature, training: bool) -> tf.Tensor:
         if training and self._id_dropout and feature.field == "item_id":
-            values = self._hide(values, feature.table)
-        embeddings = tf.gather(self.tables[feature.table], values)
-        if isinstance(feature.declaration, MultiCategorical):
-            return [_mean(embeddings, values != MISSING_ROW)]
-        return [embeddings]
+            values = self._hide(values, str(feature.table))
+        embeddings = tf.gather(self.tables[str(feature.table)], values)
+        return (
+            _mean(embeddings, values != MISSING_ROW)
+            if isinstance(feature.declaration, MultiCategorical)
+            else embeddings
+        )
 
     def _hide(self, rows: tf.Tensor, table: str) -> tf.Tensor:
         """Some rows replaced by one for unknown values: any out-of-vocabulary row, or of a hashed table the missing."""
@@ -90,8 +96,10 @@ class Embedding(tf.keras.layers.Layer):
         return tf.where(tf.random.uniform(tf.shape(rows)) < self._id_dropout, unknown, rows)
 
 
-def _has_indicator(feature: Feature) -> bool:
-    return isinstance(feature.declaration, Numeric) and feature.declaration.optional
+def _number_names(feature: Feature) -> list[str]:
+    """The encoded tensors of a number: its value, and whether it is missing where it may be."""
+    optional = isinstance(feature.declaration, Numeric) and feature.declaration.optional
+    return [feature.name, f"{feature.name}/missing"] if optional else [feature.name]
 
 
 def _mean(embeddings: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

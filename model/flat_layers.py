@@ -13,7 +13,9 @@ def flat_layers(layers: Sequence[Callable[[tf.Tensor], tf.Tensor]], inputs: tf.T
     The other axes are one while they are applied: of two matrices TensorFlow computes product, bias and ReLU as one
     operation, where Keras's dense layer on more axes takes a dozen.
     """
-    outputs = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    outputs = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, inputs.shape[-1]])
     for layer in layers:
         outputs = layer(outputs)
+    if inputs.shape.rank == 2:
+        return outputs
     return tf.reshape(outputs, tf.concat([tf.shape(inputs)[:-1], [outputs.shape[-1]]], axis=0))

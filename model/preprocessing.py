@@ -6,10 +6,13 @@ serving, where its vocabularies travel as assets, so the two cannot differ.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from pipeline.encoding_assets import EncodingAssets
-from pipeline.features import COUNTS, Feature, Features, MultiCategorical, Numeric
+from pipeline.features import COUNTS, Feature, Features, Group, MultiCategorical, Numeric
 
 #: Standardised numbers are clipped to this many deviations: one absurd price must not
 #: reach the product of gate and experts.
@@ -27,7 +30,7 @@ class Preprocessing(tf.Module):
     For a feature `name` the result has, of the raw tensor's shape `S`:
 
     - categorical: `name`, int32 rows of its table;
-    - multi-valued: `name`, int32 `[S..., L]`, padded with 0, `L` the batch's largest number of values;
+    - multi-valued: `name`, int32 `[S..., L]`, padded with 0, `L` the batch's largest number of values, at least 1;
     - numeric: `name`, float32, `log(1 + x)` where declared, then standardised; 0 where missing;
       `name/missing`, 0 or 1, if it is optional;
     - bucketised: `name`, int32 rows of its table;
@@ -66,39 +69,57 @@ class Preprocessing(tf.Module):
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Encodes the features whose tensors are in `raw`."""
         encoded = {spec.name: raw[spec.name] for spec in COUNTS if spec.name in raw}
+        numbers: dict[tuple[Group, Numeric], list[Feature]] = {}
+        fingerprinted: dict[Group, list[str]] = {}
         for feature in self._features.encoded:
-            if feature.name in raw:
-                encoded.update(self._encode(feature, raw[feature.name]))
+            name, declaration = feature.name, feature.declaration
+            if name not in raw:
+                continue
+            if isinstance(declaration, Numeric):
+                numbers.setdefault((feature.group, declaration), []).append(feature)
+            elif isinstance(declaration, MultiCategorical):
+                encoded[name] = self._split_rows(declaration, raw[name])
+            else:
+                encoded[name] = self._rows(declaration.table, raw[name])
+            if name in self._fingerprinted:
+                fingerprinted.setdefault(feature.group, []).append(name)
+        # What is encoded alike is encoded as one: a session is small, and every operation costs a few microseconds.
+        for (_, declaration), alike in numbers.items():
+            values = tf.stack([raw[feature.name] for feature in alike])
+            encoded.update(self._encode_numbers(alike, declaration, values))
+        for names in fingerprinted.values():
+            fingerprints = tf.unstack(_fingerprint(tf.stack([raw[name] for name in names])))
+            encoded.update({f"{name}/fingerprint": each for name, each in zip(names, fingerprints, strict=True)})
         return encoded
 
-    def _encode(self, feature: Feature, values: tf.Tensor) -> dict[str, tf.Tensor]:
-        name, declaration = feature.name, feature.declaration
-        if isinstance(declaration, Numeric):
-            encoded = self._encode_number(feature, declaration, values)
-        elif isinstance(declaration, MultiCategorical):
-            encoded = {name: self._split_rows(declaration, values)}
-        else:
-            encoded = {name: self._rows(declaration.table, values)}
-        if name in self._fingerprinted:
-            encoded[f"{name}/fingerprint"] = _fingerprint(values)
-        if name in self._logged:
-            known = tf.math.is_finite(values)
-            encoded[f"{name}/log"] = tf.where(known, _log1p(values), -1.0)
-        return encoded
-
-    def _encode_number(self, feature: Feature, declaration: Numeric, values: tf.Tensor) -> dict[str, tf.Tensor]:
-        statistics = self._assets.numeric[feature.statistic]
-        known = tf.math.is_finite(values)
-        numbers = _log1p(values) if declaration.log else values
+    def _encode_numbers(
+        self, features: Sequence[Feature], declaration: Numeric, values: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Of features that are declared alike, `values` `[F, ...]`."""
+        statistics = [self._assets.numeric[feature.statistic] for feature in features]
+        known, logarithms = tf.math.is_finite(values), _log1p(values)
+        numbers = logarithms if declaration.log else values
+        encoded: dict[str, tf.Tensor] = {}
+        if any(feature.name in self._logged for feature in features):
+            logged = tf.unstack(tf.where(known, logarithms, -1.0))
+            encoded |= {f"{f.name}/log": log for f, log in zip(features, logged, strict=True) if f.name in self._logged}
         if declaration.buckets:
-            buckets = 1 + tf.raw_ops.Bucketize(input=numbers, boundaries=list(statistics.boundaries))
-            return {feature.name: tf.where(known, buckets, MISSING_ROW)}
+            rows = [
+                1 + tf.raw_ops.Bucketize(input=own, boundaries=list(statistic.boundaries))
+                for own, statistic in zip(tf.unstack(numbers), statistics, strict=True)
+            ]
+            values = tf.where(known, tf.stack(rows), MISSING_ROW)
+            return encoded | {feature.name: own for feature, own in zip(features, tf.unstack(values), strict=True)}
         if declaration.standardize:
-            deviations = (numbers - statistics.mean) / (statistics.std or 1.0)
+            shape = [len(features), *[1] * (values.shape.rank - 1)]
+            means = tf.constant([statistic.mean for statistic in statistics], tf.float32, shape)
+            deviations = (numbers - means) / tf.constant([each.std or 1.0 for each in statistics], tf.float32, shape)
             numbers = tf.clip_by_value(deviations, -MAX_DEVIATIONS, MAX_DEVIATIONS)
-        encoded = {feature.name: tf.where(known, numbers, 0.0)}
+        numbers = tf.unstack(tf.where(known, numbers, 0.0))
+        encoded |= {feature.name: own for feature, own in zip(features, numbers, strict=True)}
         if declaration.optional:
-            encoded[f"{feature.name}/missing"] = tf.cast(~known, tf.float32)
+            missing = tf.unstack(tf.cast(~known, tf.float32))
+            encoded |= {f"{feature.name}/missing": own for feature, own in zip(features, missing, strict=True)}
         return encoded
 
     def _rows(self, table: str, values: tf.Tensor) -> tf.Tensor:
@@ -115,9 +136,13 @@ class Preprocessing(tf.Module):
         return tf.cast(tf.where(values == "", tf.constant(MISSING_ROW, tf.int64), rows), tf.int32)
 
     def _split_rows(self, declaration: MultiCategorical, values: tf.Tensor) -> tf.Tensor:
-        pieces = tf.strings.split(tf.reshape(values, [-1]), declaration.separator)
-        pieces = tf.ragged.boolean_mask(pieces, pieces != "")[:, : declaration.max_values]
-        rows = pieces.with_values(self._rows(declaration.table, pieces.values)).to_tensor(MISSING_ROW)
+        # With one separator between two values and none before, pieces are the values; an empty one is a missing value.
+        separators = f"(?:{re.escape(declaration.separator)})+"
+        texts = tf.strings.regex_replace(tf.reshape(values, [-1]), f"^{separators}", "")
+        texts = tf.strings.regex_replace(texts, separators, declaration.separator.replace("\\", r"\\"))
+        pieces = tf.raw_ops.StringSplitV2(input=texts, sep=declaration.separator)
+        rows = tf.scatter_nd(pieces.indices, self._rows(declaration.table, pieces.values), pieces.shape)
+        rows = rows[:, : declaration.max_values]
         return tf.reshape(rows, tf.concat([tf.shape(values), tf.shape(rows)[1:]], axis=0))
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.preprocessing import MAX_DEVIATIONS, Preprocessing
+from pipeline.encoding_assets import EncodingAssets
+from pipeline.features import Categorical, Features, MultiCategorical, Table
 from tiny_data import VOCABULARY_SIZE, random_raw_sessions, tiny_scenario, write_tiny_data
 
 SCENARIO = tiny_scenario()
@@ -59,7 +63,26 @@ def test_multi_values_are_split_cut_and_padded(preprocessing: Preprocessing) -> 
 
 
 def test_only_missing_multi_values(preprocessing: Preprocessing) -> None:
-    assert encode(preprocessing, "query_terms", ["", " "])["query_terms"].shape == (2, 0)
+    assert encode(preprocessing, "query_terms", ["", " "])["query_terms"].tolist() == [[0], [0]]
+
+
+@given(
+    texts=st.lists(st.text("ab|\\ ", max_size=12), min_size=1, max_size=5),
+    separator=st.sampled_from([" ", "|", "\\", "|a", "aa"]),
+)
+@settings(max_examples=40)
+def test_multi_values_are_those_of_a_slow_split(texts: list[str], separator: str) -> None:
+    features = Features(
+        tables={"term": Table(hash_buckets=1000)},
+        item={"item_id": Categorical(kind="categorical", table="term")},
+        query={"terms": MultiCategorical(kind="multi_categorical", table="term", separator=separator, max_values=4)},
+    )
+    preprocessing = Preprocessing(features, EncodingAssets(Path(), {}, {}))
+    rows = preprocessing({"query_terms": tf.constant(texts)})["query_terms"].numpy()
+    for row, text in zip(rows, texts, strict=True):
+        values = [value for value in text.split(separator) if value][:4]
+        expected = [1 + int(tf.strings.to_hash_bucket_fast(value, 1000)) for value in values]
+        assert [number for number in row if number] == expected, text
 
 
 def test_numbers_are_logged_standardised_and_safe(preprocessing: Preprocessing) -> None:
