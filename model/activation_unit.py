@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from model.flat_layers import flat_layers
 
-#: Sessions scored at the same time, where there are cores for it; each holds its pairs in memory.
+#: Sessions scored at the same time where TensorFlow runs operations side by side; each holds its pairs in memory.
 _SESSIONS_AT_ONCE = 4
 
 
@@ -70,12 +70,14 @@ class ActivationUnit(tf.keras.layers.Layer):
             return self._of_pairs(keys, queries[:, tf.newaxis])[:, :, 0]
         if not self.by_session:
             return self._of_pairs(keys, queries)
-        return tf.map_fn(
+        # One query more, and away again: a product with no columns ends the process (oneDNN throws).
+        numbers = tf.map_fn(
             lambda session: self._of_session(*session),
-            (keys, queries),
+            (keys, tf.pad(queries, [[0, 0], [0, 1], [0, 0]])),
             fn_output_signature=tf.TensorSpec([None, None, self.upper_layers[-1].units]),
             parallel_iterations=_SESSIONS_AT_ONCE,
         )
+        return numbers[:, :, :-1]
 
     def _of_pairs(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         """`[B, T, N, outputs]`."""

@@ -141,8 +141,10 @@ class Preprocessing(tf.Module):
         texts = tf.strings.regex_replace(tf.reshape(values, [-1]), f"^{separators}", "")
         texts = tf.strings.regex_replace(texts, separators, declaration.separator.replace("\\", r"\\"))
         pieces = tf.raw_ops.StringSplitV2(input=texts, sep=declaration.separator)
-        rows = tf.scatter_nd(pieces.indices, self._rows(declaration.table, pieces.values), pieces.shape)
-        rows = rows[:, : declaration.max_values]
+        # What is too much shares one place more, which is cut: a text of a million values takes no million places.
+        indices = tf.minimum(pieces.indices, [tf.int64.max, declaration.max_values])
+        shape = tf.minimum(pieces.shape, [tf.int64.max, declaration.max_values + 1])
+        rows = tf.scatter_nd(indices, self._rows(declaration.table, pieces.values), shape)[:, : declaration.max_values]
         return tf.reshape(rows, tf.concat([tf.shape(values), tf.shape(rows)[1:]], axis=0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.validation import MAX_PLACES
+from serving.validation import MAX_PLACES, places
 from serving.waiting_request import WaitingRequest
 
 #: Most padded places of a batch over those that its requests have themselves.
@@ -31,5 +31,5 @@ class BatchShape:
 
     def is_allowed(self, max_sessions: int) -> bool:
         """Whether it is worth running as one: few enough sessions, and not mostly padding."""
-        places = self.sessions * self.behaviors * self.candidates
-        return self.sessions <= max_sessions and places <= min(_MOST_PADDING * self.own_places, MAX_PLACES)
+        padded = places(self.sessions, self.behaviors, self.candidates)
+        return self.sessions <= max_sessions and padded <= min(_MOST_PADDING * self.own_places, MAX_PLACES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from math import ceil
 
 import grpc
 import tensorflow as tf
@@ -22,8 +23,9 @@ class Batcher:
     """Runs requests, the oldest first.
 
     A free worker takes the oldest request and what else waits for the same version and
-    signature. It never waits for more to come, so a request on an idle server is run at once:
-    by `run_here` in the thread that brings it, which saves waking another one and being woken.
+    signature, at most its share of what waits. It never waits for more to come, so a request
+    on an idle server is run at once: by `run_here` in the thread that brings it, which saves
+    waking another one and being woken.
 
     Args:
         workers: batches run at the same time, in whichever threads.
@@ -90,7 +92,7 @@ class Batcher:
             self._changed.notify()
 
     def close(self) -> None:
-        """Answers what still waits UNAVAILABLE; returns when the workers are done."""
+        """Answers what still waits UNAVAILABLE; returns when nothing runs any more."""
         with self._changed:
             self._closed = True
             left = list(self._waiting)
@@ -100,6 +102,8 @@ class Batcher:
             _fail(request, _stopping())
         for worker in self._workers:
             worker.join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0)
 
     def _work(self) -> None:
         while (batch := self._take()) is not None:
@@ -112,7 +116,7 @@ class Batcher:
         finally:
             with self._changed:
                 self._running -= 1
-                self._changed.notify()
+                self._changed.notify_all()
 
     def _take(self) -> list[WaitingRequest] | None:
         """The next batch, of requests that somebody still waits for; None when closed."""
@@ -127,11 +131,13 @@ class Batcher:
                 self._changed.wait()
 
     def _next(self) -> list[WaitingRequest]:
+        # the others get their share, or one worker would have all the work and everybody would wait for it
+        most = ceil(len(self._waiting) / self._most_running)
         first = self._waiting.popleft()
         batch, left = [first], []
         shape = BatchShape().with_request(first)
         for request in self._waiting:
-            same = request.model is first.model and request.signature == first.signature
+            same = len(batch) < most and request.model is first.model and request.signature == first.signature
             larger = shape.with_request(request) if same else shape
             if same and larger.is_allowed(self._max_batch):
                 batch.append(request)
@@ -177,7 +183,8 @@ def _stopping() -> ServingError:
 
 def _serving_error(request: WaitingRequest, error: Exception) -> ServingError:
     if isinstance(error, tf.errors.InvalidArgumentError):
-        return ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"signature `{request.signature}`: {error.message}")
+        reason = " ".join(str(error.message).split()).partition(" [[{{")[0]
+        return ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"signature `{request.signature}`: {reason}")
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "out of memory; send smaller pages")
     _log.error("version %d failed on a request", request.model.version, exc_info=error)

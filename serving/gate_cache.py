@@ -19,8 +19,9 @@ class Gate(NamedTuple):
 class GateCache:
     """The latest gates by session; safe to share between threads.
 
-    A gate is of one query: asked with another query of the same session, there is none. Behaviours may differ
-    a little from call to call (their ages do); a session that shall see new ones gets another key.
+    A gate is of one query, model and version label: asked with others of the same session, there is
+    none. Behaviours may differ a little from call to call (their ages do); a session that shall see
+    new ones gets another key.
 
     Args:
         size: sessions at most; the one that was used least lately goes first.

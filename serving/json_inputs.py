@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.features import DType
 from serving.protocol import SignatureInput
-from serving.validation import InputShape, InvalidRequest, check_shapes
+from serving.validation import InputShape, InvalidRequest, check_names, check_shapes
 
 _KINDS: dict[DType, tuple[tuple[type, ...], str]] = {
     "float32": ((int, float), "a number"),
@@ -31,14 +31,13 @@ def json_inputs(inputs: Any, declared: Mapping[str, SignatureInput], experts: in
 
     Raises:
         InvalidRequest: no mapping of names to lists, a value of another type, lists of different lengths, or
-            as of `check_shapes`.
+            as of `check_names` and `check_shapes`.
     """
     if not isinstance(inputs, dict):
         raise InvalidRequest(f"`inputs` must be an object of the signature's inputs: {', '.join(declared)}")
-    # an unknown name has no declared type: `check_shapes` refuses it
-    arrays = {name: _array(name, values, *declared[name]) for name, values in inputs.items() if name in declared}
+    check_names(inputs, declared)
+    arrays = {name: _array(name, values, *declared[name]) for name, values in inputs.items()}
     found = {name: InputShape(declared[name].dtype, list(array.shape)) for name, array in arrays.items()}
-    found |= {name: InputShape("", None) for name in inputs if name not in declared}
     check_shapes(found, declared, experts)
     return arrays
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from export.scenario_asset import read_scenario_asset
 from export.warmup_file import read_warmup
@@ -90,10 +90,15 @@ def _call(
     output: str,
     inputs: dict[str, SignatureInput],
 ) -> _Call:
-    """The signature as a function of its inputs in order."""
-    call: _Call = session.make_callable(
-        [signature.outputs[output].name], [signature.inputs[name].name for name in inputs]
+    """The signature as a function of its inputs in order.
+
+    `Session.make_callable` would go through `Session.run`, which looks at every input in Python; what is below it takes
+    arrays as they are, and is what Keras uses.
+    """
+    options = config_pb2.CallableOptions(
+        feed=[signature.inputs[name].name for name in inputs], fetch=[signature.outputs[output].name]
     )
+    call: _Call = session._make_callable_from_options(options)
     return call
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,6 +118,7 @@ class ModelVersions:
             model = self.get(version) or self._load_settled(version)
             if model is not None:
                 self._serve((self.current, model))
+                gc.collect()  # a graph is full of cycles: without this, versions that are gone stay in memory
                 _log.info("serving version %d from %s", version, self.directory)
                 return
 

@@ -16,10 +16,10 @@ import numpy as np
 from serving.batcher import Batcher
 from serving.model_versions import ModelVersions
 from serving.predict_call import PredictCall
-from serving.protocol import OUTPUTS
+from serving.protocol import OUTPUTS, SCORES
 from serving.server_metrics import ServerMetrics
 from serving.serving_error import ServingError
-from serving.validation import InvalidRequest, check_values
+from serving.validation import InvalidRequest, check_scores, check_values
 from serving.waiting_request import WaitingRequest
 
 #: Seconds; threads cannot wait for what a client may write as its deadline.
@@ -81,7 +81,10 @@ class Predictor:
         """
         with self.metrics.observed(call.signature):
             request = self._accept(call, time.monotonic())
-            if not self._batcher.run_here(request):
+            if self._batcher.run_here(request):
+                if request.seconds_left == 0:
+                    _give_up(request)
+            else:
                 self._batcher.submit(request)
                 if on_leave is not None and not on_leave(lambda: _leave(request)):
                     _leave(request)
@@ -93,7 +96,7 @@ class Predictor:
                 if request.seconds_left == 0:
                     _give_up(request)
                 raise ServingError(grpc.StatusCode.CANCELLED, "the caller went away") from None
-            return Prediction(request.model.version, request.signature, outputs)
+            return _prediction(request, outputs)
 
     async def predict_async(self, call: PredictCall, threads: Executor) -> Prediction:
         """As `predict`, on an event loop; what is cancelled is not run.
@@ -117,7 +120,7 @@ class Predictor:
                 outputs = await asyncio.wait_for(asyncio.wrap_future(request.answer), request.seconds_left)
             except TimeoutError:
                 _give_up(request)
-            return Prediction(request.model.version, request.signature, outputs)
+            return _prediction(request, outputs)
 
     def close(self) -> None:
         """Answers what still waits UNAVAILABLE, and waits for what runs."""
@@ -136,7 +139,7 @@ class Predictor:
             inputs = call.decode(declared, scenario.model.expert_count)
             check_values(inputs, declared, scenario.features)
         except InvalidRequest as error:
-            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"signature `{call.signature}`: {error}") from error
+            raise _invalid(call.signature, error) from error
         seconds = self._seconds if call.seconds is None else min(call.seconds, _LONGEST_WAIT)
         return WaitingRequest.of(model, call.signature, inputs, arrived + seconds)
 
@@ -144,6 +147,19 @@ class Predictor:
         request = self._accept(call, arrived)
         self._batcher.submit(request)
         return request
+
+
+def _prediction(request: WaitingRequest, outputs: dict[str, np.ndarray]) -> Prediction:
+    if SCORES in outputs:
+        try:
+            check_scores(outputs[SCORES], request.inputs)
+        except InvalidRequest as error:
+            raise _invalid(request.signature, error) from error
+    return Prediction(request.model.version, request.signature, outputs)
+
+
+def _invalid(signature: str, error: InvalidRequest) -> ServingError:
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"signature `{signature}`: {error}")
 
 
 def _leave(request: WaitingRequest) -> None:

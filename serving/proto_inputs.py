@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
 from serving.protocol import SignatureInput
-from serving.validation import InputShape, InvalidRequest, check_shapes
+from serving.validation import InputShape, InvalidRequest, check_names, check_shapes
 
 #: The field of a tensor that holds its values, where they are not in `tensor_content`.
 _VALUES = {"float32": "float_val", "int64": "int64_val", "string": "string_val"}
+_NAMES = {int(tf.as_dtype(name).as_datatype_enum): name for name in _VALUES}
 
 
 def proto_inputs(
@@ -27,9 +27,10 @@ def proto_inputs(
         experts: K, the gate's length.
 
     Raises:
-        InvalidRequest: as of `check_shapes`, or values do not fill a shape.
+        InvalidRequest: as of `check_names` and `check_shapes`, or values do not fill a shape.
     """
-    check_shapes({name: _shape(tensor) for name, tensor in tensors.items()}, declared, experts)
+    check_names(tensors, declared)
+    check_shapes({name: _shape(tensors[name]) for name in declared}, declared, experts)
     return {name: _decode(name, tensors[name], declared[name].dtype) for name in declared}
 
 
@@ -42,26 +43,28 @@ def _decode(name: str, tensor: tf.compat.v1.TensorProto, dtype: str) -> np.ndarr
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     size = math.prod(shape)
     values = getattr(tensor, _VALUES[dtype])
-    if dtype == "string":
-        # they must all be there, so that a large request takes many bytes
-        array = np.empty(len(values), object)
-        array[:] = values
-    elif tensor.tensor_content:
+    if dtype != "string" and tensor.tensor_content:
         try:
             array = np.frombuffer(tensor.tensor_content, dtype)
         except ValueError as error:
             raise InvalidRequest(f"input `{name}`: its values do not fill its shape: {error}") from error
-    else:
-        array = np.array(values, dtype)
-        if len(array) == 1:  # TensorFlow writes equal numbers as one
-            array = np.repeat(array, size)
-    if len(array) != size:
-        raise InvalidRequest(f"input `{name}`: {len(array)} values for {size} places of its shape")
+        if len(array) != size:
+            raise InvalidRequest(f"input `{name}`: {len(array)} values for {size} places of its shape")
+        return array.reshape(shape)
+    # TensorFlow writes equal numbers as one; strings must all be there, so that a large request takes many bytes
+    one_for_all = len(values) == 1 and dtype != "string"
+    if len(values) != size and not one_for_all:
+        raise InvalidRequest(f"input `{name}`: {len(values)} values for {size} places of its shape")
+    if one_for_all:
+        return np.full(shape, values[0], dtype)
+    array = np.empty(size, object if dtype == "string" else dtype)
+    array[:] = values
     return array.reshape(shape)
 
 
-@cache
 def _dtype_name(number: int) -> str:
+    if known := _NAMES.get(number):  # a look-up of TensorFlow's takes longer than what is done with the tensor
+        return known
     try:
         return str(tf.as_dtype(number).name)
     except TypeError:

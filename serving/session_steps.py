@@ -102,7 +102,10 @@ def _new_gate(model: ServedModel, state: SessionState) -> Steps[None]:
 
 
 def _query_of(model: ServedModel, request: wire_pb2.PredictRequest) -> bytes:
-    return b"".join(request.inputs[feature.name].SerializeToString() for feature in model.features.query_features)
+    """What a gate is of beside the session, for the cache, which several rankers may share."""
+    of_model = f"{model.name} {model.version_label}".encode()
+    features = model.features.query_features
+    return b"".join([of_model, *(request.inputs[feature.name].SerializeToString() for feature in features)])
 
 
 def _score_calls(model: ServedModel, state: SessionState, candidates: Sequence[Values]) -> list[Call]:

@@ -5,8 +5,7 @@ TensorFlow would fail somewhere in the graph, or broadcast, or answer with NaN.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,10 @@ from serving.protocol import GATE, SignatureInput
 
 _MEANING: dict[str, str] = {"T": "behaviours", "N": "candidates", "K": "experts"}
 _COUNT_OF: dict[str, str] = {"T": "behavior_count", "N": "candidate_count"}
-#: Most B x T x N of a request: 20,000 candidates with 50 behaviours. The model takes about 1 KB for each.
-MAX_PLACES = 2**20
+#: What a candidate costs beside its pairs with behaviours, in pairs: its own part of the activation unit's weights.
+_OF_CANDIDATE = 64
+#: Most places of a request, of which the model takes about 1 KB each: 18,000 candidates with 50 behaviours.
+MAX_PLACES = 2**21
 
 
 class InvalidRequest(ValueError):  # noqa: N818 - named after the gRPC status it becomes
@@ -31,22 +32,36 @@ class InputShape(NamedTuple):
     shape: list[int] | None
 
 
+def places(sessions: int, behaviors: int, candidates: int) -> int:
+    """What the model's work and memory grow with, in pairs of a behaviour and a candidate."""
+    return sessions * candidates * (behaviors + _OF_CANDIDATE)
+
+
+def check_names(found: Collection[str], declared: Mapping[str, SignatureInput]) -> None:
+    """Holds that inputs have the names of the signature.
+
+    Raises:
+        InvalidRequest: an input is missing or unknown.
+    """
+    if missing := [name for name in declared if name not in found]:
+        raise InvalidRequest(f"missing input `{missing[0]}`; the signature takes {', '.join(declared)}")
+    if len(found) > len(declared):
+        unknown = min(name for name in found if name not in declared)
+        raise InvalidRequest(f"unknown input `{unknown}`; the signature takes {', '.join(declared)}")
+
+
 def check_shapes(found: Mapping[str, InputShape], declared: Mapping[str, SignatureInput], experts: int) -> None:
     """Holds that inputs are those of the signature: `[B]` or `[B, axis]`, with one B and one size an axis.
 
     Args:
-        found: the request's inputs by name.
+        found: the request's inputs by name, which `check_names` allows.
         declared: the signature's inputs by name.
         experts: K, the gate's length.
 
     Raises:
-        InvalidRequest: an input is missing, unknown, of another dtype or shape; sizes are zero or differ
-            between inputs; the request is too large.
+        InvalidRequest: an input is of another dtype or shape; sizes are zero or differ between inputs; the
+            request is too large.
     """
-    if missing := [name for name in declared if name not in found]:
-        raise InvalidRequest(f"missing input `{missing[0]}`; the signature takes {', '.join(declared)}")
-    if unknown := sorted(set(found) - set(declared)):
-        raise InvalidRequest(f"unknown input `{unknown[0]}`; the signature takes {', '.join(declared)}")
     sizes: dict[str, tuple[int, str]] = {"K": (experts, "the model")}
     for name, (dtype, axis) in declared.items():
         given, shape = found[name]
@@ -62,11 +77,11 @@ def check_shapes(found: Mapping[str, InputShape], declared: Mapping[str, Signatu
             expected, other = sizes.setdefault(letter, (size, f"`{name}`"))
             if size != expected:
                 raise InvalidRequest(f"input `{name}`: {letter} is {size}, but {expected} in {other}")
-    places = {letter: size for letter, (size, _) in sizes.items() if letter != "K"}
-    if math.prod(places.values()) > MAX_PLACES:
+    batch, behaviors, candidates = (sizes.get(letter, (1, ""))[0] for letter in "BTN")
+    if places(batch, behaviors, candidates) > MAX_PLACES:
         raise InvalidRequest(
-            f"too large: {' x '.join(places)} is {' x '.join(f'{size:,}' for size in places.values())}, "
-            f"more than {MAX_PLACES:,}; send smaller pages"
+            f"too large: {batch:,} sessions x {candidates:,} candidates x ({behaviors:,} behaviours + {_OF_CANDIDATE}) "
+            f"is more than {MAX_PLACES:,}; send smaller pages"
         )
 
 
@@ -87,6 +102,17 @@ def check_values(arrays: Mapping[str, np.ndarray], declared: Mapping[str, Signat
             _check_numbers(feature.name, feature.declaration, arrays[feature.name], real.get(feature.spec.axis))
     if GATE in arrays and not np.isfinite(arrays[GATE]).all():
         raise InvalidRequest(f"input `{GATE}` must be finite; send what `session_gate` answered")
+
+
+def check_scores(scores: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+    """Holds that the real candidates' scores `[B, N]` are numbers, which those of an absurd gate are not.
+
+    Raises:
+        InvalidRequest: one is not finite.
+    """
+    real = np.arange(scores.shape[1]) < arrays[_COUNT_OF["N"]][:, None]
+    if not np.isfinite(scores[real]).all():
+        raise InvalidRequest(f"scores are not finite: `{GATE}` is too large; send what `session_gate` answered")
 
 
 def _real_positions(arrays: Mapping[str, np.ndarray], declared: Mapping[str, SignatureInput]) -> dict[str, np.ndarray]:

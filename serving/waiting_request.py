@@ -11,6 +11,7 @@ import numpy as np
 
 from serving.loaded_model import LoadedModel
 from serving.serving_error import ServingError
+from serving.validation import places
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class WaitingRequest:
 
     @property
     def places(self) -> int:
-        """B x T x N: what the model's work and memory grow with."""
-        return self.sessions * self.behaviors * self.candidates
+        """As of `validation.places`."""
+        return places(self.sessions, self.behaviors, self.candidates)
 
     @property
     def seconds_left(self) -> float:

@@ -151,6 +151,36 @@ def test_an_idle_batcher_runs_a_request_in_the_thread_that_brings_it() -> None:
     assert model.batches == [1, 1, 1, 1, 2]
 
 
+def test_closing_waits_for_what_runs_in_another_thread() -> None:
+    model = FakeModel()
+    with batcher() as queue:
+        model.may_run.clear()
+        request = of_number(model, 1)
+        running = threading.Thread(target=queue.run_here, args=[request])
+        running.start()
+        wait_until(lambda: len(model.batches) == 1)
+        threading.Timer(0.3, model.may_run.set).start()
+        queue.close()
+        assert request.answer.done()
+        running.join(30)
+
+
+def test_a_worker_leaves_the_others_their_share() -> None:
+    model = FakeModel()
+    with batcher(workers=2) as queue:
+        model.may_run.clear()
+        queue.submit(of_number(model, 0))
+        queue.submit(of_number(model, 0))
+        wait_until(lambda: len(model.batches) == 2)
+        requests = [of_number(model, number) for number in range(1, 7)]
+        for request in requests:
+            queue.submit(request)
+        model.may_run.set()
+        for request in requests:
+            request.answer.result(timeout=30)
+    assert max(model.batches) <= 3, "six waited for two workers"
+
+
 def test_a_batch_has_no_more_sessions_than_it_may() -> None:
     model = FakeModel()
     with batcher(max_batch=4) as queue:

@@ -256,8 +256,9 @@ def test_a_labelled_version_outlives_roll_outs(model: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def slow_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Models answer when the event is set."""
+    """Models answer when the event is set: at first it is, for the warm-up."""
     may_run = threading.Event()
+    may_run.set()
     run = LoadedModel.run
 
     def slow(self: LoadedModel, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -276,6 +277,7 @@ def test_a_busy_server_refuses_and_honours_deadlines(model: Path, slow_model: th
         ModelServer(model, rest_port=0, workers=1, max_waiting=2, seconds=2.0) as server,
         grpc.insecure_channel(server.target) as channel,
     ):
+        slow_model.clear()
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         running = stub.Predict.future(request, timeout=60)
         wait_until(lambda: metrics(server).get('awmoe_batch_requests_count{signature="session_gate"}') == 1)

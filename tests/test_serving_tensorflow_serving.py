@@ -42,6 +42,25 @@ def run(signatures: Any, signature: str, arrays: dict[str, np.ndarray]) -> np.nd
 
 
 @pytest.mark.parametrize("signature", OUTPUTS)
+def test_a_count_beyond_the_padded_length_is_the_length(signature: str, signatures: Any) -> None:
+    """The server does not look at counts."""
+    arrays = request_arrays(signature, batch=3, behaviors=4, candidates=5, seed=7)
+    lengths = {"behavior_count": 4, "candidate_count": 5}
+    within = arrays | {name: np.full(3, length) for name, length in lengths.items() if name in arrays}
+    beyond = within | {name: within[name] + 77 for name in lengths if name in arrays}
+    np.testing.assert_array_equal(run(signatures, signature, beyond), run(signatures, signature, within))
+
+
+def test_no_candidates_have_no_scores(signatures: Any) -> None:
+    """Nor do they end the server's process, as a product without columns would."""
+    arrays = request_arrays("score_items", batch=2, behaviors=4, candidates=1, seed=7)
+    for name, values in arrays.items():
+        if name.startswith("candidate_") and values.ndim == 2:
+            arrays[name] = values[:, :0]
+    assert run(signatures, "score_items", arrays).shape == (2, 0)
+
+
+@pytest.mark.parametrize("signature", OUTPUTS)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_batch_has_the_scores_of_its_requests(signature: str, seed: int, signatures: Any) -> None:
     rng = np.random.default_rng(seed)
