@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import resource
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -410,3 +412,21 @@ def test_a_version_whose_warm_up_fails_is_not_served(model: Path, tmp_path: Path
         ModelVersions(directory)
     (directory / "1" / WARMUP_FILE).unlink()
     assert ModelVersions(directory).current.version == 1, "a version without such requests is served"
+
+
+def test_a_version_that_is_gone_leaves_nothing_in_memory(model: Path, tmp_path: Path) -> None:
+    directory = tmp_path / model.name
+    shutil.copytree(model / "1", directory / "1")
+    versions = ModelVersions(directory)
+    graph = weakref.ref(versions.current._calls["session_gate"]._session.graph)  # type: ignore[attr-defined]
+    gc.disable()  # what would come by itself, some time
+    try:
+        for version in ("2", "3"):
+            assert graph() is not None, "the version before stays for its sessions"
+            shutil.copytree(model / "1", directory / version)
+            versions.refresh()
+            versions.refresh()
+        assert [loaded.version for loaded in versions.loaded] == [2, 3]
+        assert graph() is None
+    finally:
+        gc.enable()
