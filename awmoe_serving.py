@@ -183,7 +183,7 @@ def serve(
     """Answer TensorFlow Serving's gRPC and REST calls from MODEL's versions, until stopped.
 
     MODEL is a directory of versions, as `awmoe export` writes; its name is the model's. The
-    newest is served, the one before it and labelled ones are kept (docs/embedded-server.md).
+    newest is served, labelled ones too, and after a switch the one before (docs/embedded-server.md).
 
     \b
     Example:

@@ -19,6 +19,7 @@ SIGNATURES = {"session_gate", "score_items"}
 _INIT_SIGNATURE = "__saved_model_init_op"
 #: These call back into the Python process that made them; no server has it.
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+_BFLOAT16 = "; with export.bfloat16 set it to what you allow, about 0.02 (docs/export.md)"
 
 
 def check_graph(directory: Path) -> None:
@@ -73,11 +74,11 @@ def check_scores(directory: Path, run: Run, batches: Iterable[Tensors]) -> float
         # Logits have no bound, and rounding grows with them.
         scale = max(1.0, np.abs(trained_scores)[real].max())
         difference = np.max([np.abs(gate - trained_gate).max(), np.abs(scores - trained_scores)[real].max() / scale])
-        limit = run.scenario.export.max_score_difference
+        limit, bfloat16 = run.scenario.export.max_score_difference, run.scenario.export.bfloat16
         if not difference <= limit:  # so that NaN fails too
             raise InputError(
                 f"the exported model differs from the trained one by {difference:.3g}, more than "
-                f"export.max_score_difference {limit:g}; nothing was published"
+                f"export.max_score_difference {limit:g}; nothing was published{_BFLOAT16 * bfloat16}"
             )
         largest = max(largest, float(difference))
     return largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.version_numbers import ROLLED_BACK, version_numbers
+from export.version_numbers import ROLLED_BACK, no_version, version_numbers
 from pipeline.errors import InputError
 
 
@@ -37,10 +37,7 @@ def rollback(directory: Path) -> Rollback:
     except OSError as error:
         raise InputError(f"{directory}: cannot be read: {error.strerror}; give the model's own directory") from error
     if not versions:
-        raise InputError(
-            f"{directory}: has no version, a directory named by a number; "
-            "give the model's own directory, as `awmoe export` printed it"
-        )
+        raise InputError(no_version(directory))
     if len(versions) == 1:
         raise InputError(
             f"{directory}: has only version {versions[0]}, so there is none to go back to; export another one"

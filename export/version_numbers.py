@@ -23,3 +23,15 @@ def rolled_back_numbers(directory: Path) -> list[int]:
 def _is_number(name: str) -> bool:
     # `isdecimal` takes digits of every script; a version is written as Python writes an integer
     return name.isdecimal() and str(int(name)) == name
+
+
+def no_version(directory: Path) -> str:
+    """Why a directory that has no version cannot be used, and what to give in its place."""
+    if not directory.is_dir():
+        return f"{directory}: no such directory; give the model's, which holds the numbered ones, or export first"
+    if (directory / "saved_model.pb").exists():
+        return f"{directory}: is one version of a model; give {directory.absolute().parent}, which holds all of them"
+    return (
+        f"{directory}: has no version, a directory named by a number; give the model's directory, which holds the "
+        "numbered ones, or export first"
+    )

@@ -44,12 +44,23 @@ class Tls:
         private_key: of this client, for servers that want to know it (mutual TLS).
         certificate_chain: that goes with it.
         server_name: the name in the servers' certificates, where it is not the address that is called.
+
+    Raises:
+        RequestError: a key without its chain, or one that is no bytes.
     """
 
     root_certificates: bytes | None = None
     private_key: bytes | None = None
     certificate_chain: bytes | None = None
     server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what ends the process, or says nothing, when a channel is made of it."""
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise RequestError("Tls: give private_key and certificate_chain together")
+        for name in ("root_certificates", "private_key", "certificate_chain"):
+            if not isinstance(getattr(self, name), bytes | None):
+                raise RequestError(f"Tls: {name} must be the file's bytes: Path(...).read_bytes()")
 
     @property
     def credentials(self) -> grpc.ChannelCredentials:

@@ -6,7 +6,8 @@ from pipeline.errors import InputError
 
 #: What to do about a status, where its details do not say.
 _REMEDIES = {
-    "UNAVAILABLE": "is the server running, and reachable from here?",
+    "UNAVAILABLE": "is the server running there (this is its gRPC port, not REST's), reachable from here, and with the "
+    "same TLS as the client?",
     "DEADLINE_EXCEEDED": "give a longer timeout or fewer candidates",
     "NOT_FOUND": "check the model's name and label, and that all servers have the same versions (GetModelStatus)",
     "INVALID_ARGUMENT": "the served model was exported from another scenario than this client's features",

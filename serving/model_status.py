@@ -14,7 +14,9 @@ _Status = get_model_status_pb2.ModelVersionStatus
 
 
 def model_status(versions: ModelVersions, choice: ModelChoice) -> get_model_status_pb2.GetModelStatusResponse:
-    """One version, or all that are known, newest first: AVAILABLE, or END with the reason where loading failed.
+    """One version, or all that are known: the one that answers by default, then the newest first.
+
+    AVAILABLE, or END with the reason where loading failed.
 
     Raises:
         ServingError: NOT_FOUND, another model or an unknown version or label.
@@ -36,5 +38,6 @@ def model_status(versions: ModelVersions, choice: ModelChoice) -> get_model_stat
         statuses = [status for status in statuses if status.version == wanted]
         if not statuses:
             raise ServingError(grpc.StatusCode.NOT_FOUND, f"no version {wanted} of `{choice.name}`")
-    statuses.sort(key=lambda status: status.version, reverse=True)
+    current = versions.current.version
+    statuses.sort(key=lambda status: (status.version == current, status.version), reverse=True)
     return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)

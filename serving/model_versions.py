@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from export.version_numbers import version_numbers
+from export.version_numbers import no_version, version_numbers
 from pipeline.errors import InputError
 from serving.loaded_model import LoadedModel
 from serving.model_choice import ModelChoice
@@ -57,11 +57,7 @@ class ModelVersions:
                 self.loaded = (model,)
                 break
         if not self.loaded:
-            no_version = (
-                f"{directory}: has no version, a directory named by a number; "
-                "give the model's own directory as `awmoe export` printed it, or export first"
-            )
-            raise InputError(next(iter(self.failed.values()), no_version))
+            raise InputError(next(iter(self.failed.values()), no_version(directory)))
         self._labelled = self._load_labelled()
         self._serve(self.loaded)
         _collect_garbage()

@@ -55,10 +55,16 @@ def rest_app(predictor: Predictor, threads: Executor, max_request_bytes: int) ->
     app = web.Application(client_max_size=max_request_bytes, middlewares=[_errors_as_json])
     for path in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}"):
         app.router.add_post(f"{path}:predict", partial(_predict, predictor, threads))
+        app.router.add_get(f"{path}:predict", _only_post)
         app.router.add_get(path, partial(_status, predictor))
         app.router.add_get(f"{path}/metadata", partial(_metadata, predictor))
     app.router.add_get("/monitoring/prometheus/metrics", partial(_metrics, predictor))
     return app
+
+
+async def _only_post(request: web.Request) -> web.Response:
+    """Without it the model's name would be `awmoe:predict`."""
+    raise web.HTTPMethodNotAllowed(request.method, ["POST"])
 
 
 async def _predict(predictor: Predictor, threads: Executor, request: web.Request) -> web.Response:

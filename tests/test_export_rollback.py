@@ -14,7 +14,7 @@ from random_run import random_run
 import awmoe
 from export.publish import export
 from export.rollback import rollback
-from export.version_numbers import rolled_back_numbers, version_numbers
+from export.version_numbers import no_version, rolled_back_numbers, version_numbers
 from model.run_directory import Run
 from pipeline.errors import InputError
 from serving.client import SessionRanker
@@ -126,3 +126,11 @@ def test_an_export_after_it_has_a_number_of_its_own(runs: tuple[Run, Run], tmp_p
     directory = fake_versions(tmp_path / "models" / "awmoe", 6, 7)
     rollback(directory)
     assert export(runs[0], tmp_path / "models").name == "8"
+
+
+def test_another_directory_is_told_which_to_give(tmp_path: Path) -> None:
+    (tmp_path / "awmoe" / "1").mkdir(parents=True)
+    (tmp_path / "awmoe" / "1" / "saved_model.pb").touch()
+    assert "no such directory" in no_version(tmp_path / "awmo")
+    assert f"is one version of a model; give {tmp_path / 'awmoe'}," in no_version(tmp_path / "awmoe" / "1")
+    assert "give the model's directory" in no_version(tmp_path)

@@ -23,6 +23,7 @@ from model.run_directory import Run
 from pipeline.features import Features
 from serving.call import CallRecord
 from serving.client import OpenSession, SessionRanker
+from serving.connection import Tls
 from serving.errors import RankingError, RequestError
 from serving.gate_cache import Gate, GateCache
 from serving.model_versions import ModelVersions
@@ -406,3 +407,16 @@ def test_servers_are_given_with_their_ports() -> None:
 
 def client_features() -> Features:
     return tiny_scenario().features
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"private_key": b"key"}, "private_key and certificate_chain together"),
+        ({"certificate_chain": b"chain"}, "private_key and certificate_chain together"),
+        ({"root_certificates": "ca.pem"}, r"root_certificates must be the file's bytes: Path\(\.\.\.\)\.read_bytes"),
+    ],
+)
+def test_tls_that_would_end_the_process_is_refused(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        Tls(**given)

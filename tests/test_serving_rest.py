@@ -410,3 +410,19 @@ def test_a_taken_rest_port_is_one_clear_line(server: ModelServer, model: Path) -
 def test_options_that_do_not_go_together(options: list[str], message: str) -> None:
     answer = CliRunner().invoke(awmoe.cli, ["serve", "models/awmoe", *options])
     assert (answer.exit_code, message in answer.output) == (2, True), answer.output
+
+
+def test_the_status_begins_with_what_answers_by_default(model: Path, tmp_path: Path) -> None:
+    directory = tmp_path / model.name
+    shutil.copytree(model, directory)
+    with ModelServer(directory, rest_port=0, poll_seconds=0.05) as server:
+
+        def versions() -> list[str]:
+            return [state["version"] for state in rest(server, "/v1/models/" + model.name)[1]["model_version_status"]]
+
+        shutil.copytree(model / "2", directory / "3")
+        wait_until(lambda: versions() == ["3", "2"])
+        shutil.rmtree(directory / "3")  # taken back; it stays for the sessions that it began
+        wait_until(lambda: versions() == ["2", "3"])
+        code, answer = rest(server, f"/v1/models/{model.name}:predict")
+        assert (code, "Method Not Allowed" in answer["error"]) == (405, True)

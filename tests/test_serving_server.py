@@ -267,9 +267,10 @@ def test_metadata_and_other_calls(run: Run, stub: prediction_service_pb2_grpc.Pr
 
 def test_a_directory_without_a_version_is_one_clear_line(model: Path, tmp_path: Path) -> None:
     (tmp_path / ".tmp-1-abc").mkdir()
-    for directory in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match=r"has no version, a directory named by a number; .*$"):
-            ModelServer(directory)
+    with pytest.raises(InputError, match=r"has no version, a directory named by a number; .*$"):
+        ModelServer(tmp_path)
+    with pytest.raises(InputError, match=r"absent: no such directory; .*$"):
+        ModelServer(tmp_path / "absent")
     (tmp_path / "1").mkdir()
     with pytest.raises(InputError, match=r"1: is no version that `awmoe export` wrote"):
         ModelServer(tmp_path)
