@@ -15,8 +15,9 @@ has a request for each core runs them.
 
 The last line is JSON: `cases`, each with `candidates`, `behaviors`, `ms` (median of `score_items`), `ids_ms` (of that,
 raw values to ids, timed alone), `gate_ms`, `peer_ratio` (DeepCTR's time over ours), `peer_default_ratio` (DeepCTR's
-with dice), `bound_ratio` (ours over the products' alone), `gate_share` (the gate call over the score call) and
-`candidate_gate_ratio` (with a gate each, over with one: gate and scores together).
+with dice), `bound_ratio` (ours over the products' alone), `gate_share` (the gate call over the score call),
+`candidate_gate_ratio` (with a gate each, over with one: gate and scores together) and `bfloat16_ratio` (float32's time
+over that of an export in bfloat16).
 """
 
 from __future__ import annotations
@@ -55,13 +56,18 @@ class Subjects:
     run: Run
     gate_each: Run
     exported: LoadedModel
+    bfloat16: LoadedModel
 
     @classmethod
     def make(cls, directory: Path) -> Subjects:
-        """With random weights; `directory` gets the export."""
+        """With random weights; `directory` gets the exports."""
         run = random_model(directory / "assets", SIZES)
         each = random_model(directory / "assets", [*SIZES, "model.name=aw_moe", "model.gate.context=target_item"])
-        return cls(run, each, LoadedModel.load(export(run, directory / "models")))
+        # random weights make large logits, whose sigmoids differ by all that is possible
+        bfloat16 = ("export.bfloat16=true", "export.max_score_difference=1")
+        half = random_model(directory / "assets", [*SIZES, *bfloat16])
+        loaded = [LoadedModel.load(export(of, directory / name)) for of, name in ((run, "float32"), (half, "bfloat16"))]
+        return cls(run, each, *loaded)
 
 
 def case(
@@ -85,6 +91,7 @@ def case(
     ms = medians_ms(
         {
             "score": lambda: exported.run(SCORE_ITEMS, score_inputs),
+            "bfloat16": lambda: subjects.bfloat16.run(SCORE_ITEMS, score_inputs),
             "gate": lambda: exported.run(SESSION_GATE, gate_inputs),
             "ids": lambda: ids(raw)["candidate_item_id"].numpy(),
             "peer": lambda: peer.scores(rows).numpy(),
@@ -104,6 +111,7 @@ def case(
         "peer_ratio": round(ms["peer"] / ms["score"], 2),
         "peer_default_ratio": round(ms["peer default"] / ms["score"], 2),
         "bound_ratio": round(ms["score"] / bound, 2),
+        "bfloat16_ratio": round(ms["score"] / ms["bfloat16"], 2),
         "gate_share": round(ms["gate"] / ms["score"], 3),
         "candidate_gate_ratio": round(ms["a gate each"] / ms["one gate"], 2),
     }

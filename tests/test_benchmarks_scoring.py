@@ -48,5 +48,6 @@ def test_the_last_line_has_every_case() -> None:
             "bound_ratio",
             "gate_share",
             "candidate_gate_ratio",
+            "bfloat16_ratio",
         } <= case.keys()
         assert all(case[name] > 0 for name in case)

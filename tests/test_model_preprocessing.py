@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_multi_values_are_split_cut_and_padded(preprocessing: Preprocessing) -> 
     assert tags.shape == (1, 2, 3)  # max_values
     assert (tags[0, 0] > 0).all()
     assert tags[0, 1].tolist() == [0, 0, 0]
+
+
+def test_a_text_of_very_many_values_takes_room_for_those_that_count(preprocessing: Preprocessing) -> None:
+    texts = ["a " * 300_000, *["b"] * 299]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert encode(preprocessing, "query_terms", texts)["query_terms"].shape[0] == 300
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert taken < 200_000, f"{taken} KiB: a place for each of 300 x 300,000 would be 350,000"
 
 
 def test_only_missing_multi_values(preprocessing: Preprocessing) -> None:

@@ -426,3 +426,15 @@ def test_the_status_begins_with_what_answers_by_default(model: Path, tmp_path: P
         wait_until(lambda: versions() == ["2", "3"])
         code, answer = rest(server, f"/v1/models/{model.name}:predict")
         assert (code, "Method Not Allowed" in answer["error"]) == (405, True)
+
+
+def test_the_servers_own_deadline_holds_for_what_an_idle_server_runs_at_once(
+    model: Path, slow_model: threading.Event
+) -> None:
+    request = predict_request(request_arrays("session_gate"), "session_gate")
+    with ModelServer(model, seconds=0.2) as server, grpc.insecure_channel(server.target) as channel:
+        slow_model.clear()
+        threading.Timer(0.6, slow_model.set).start()
+        with pytest.raises(grpc.RpcError) as caught:
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
