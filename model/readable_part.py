@@ -26,17 +26,15 @@ class ReadablePart(NamedTuple):
 
 
 def readable_part(file: str) -> ReadablePart:
-    """Reads a gzipped TFRecord file as far as TensorFlow can.
-
-    Raises:
-        tf.errors.OpError: it is not there, or may not be opened.
-    """
+    """Reads a gzipped TFRecord file as far as TensorFlow can."""
     dataset = tf.data.TFRecordDataset(file, "GZIP")
     try:
         records, size = _count(dataset)
     except tf.errors.DataLossError as error:
         records, size = _count(dataset.ignore_errors())
         return ReadablePart(records, size, first_line(error))
+    except tf.errors.OpError as error:  # gone, or not to be opened: TensorFlow would ignore it without an end
+        return ReadablePart(0, 0, first_line(error))
     return ReadablePart(records, size, _silent_end(file))
 
 

@@ -74,5 +74,5 @@ def test_what_is_no_such_file(tmp_path: Path) -> None:
     part = readable_part(str(tmp_path / "text"))
     assert (part.records, part.size) == (0, 0)
     assert part.error
-    with pytest.raises(tf.errors.NotFoundError):
-        readable_part(str(tmp_path / "none"))
+    assert readable_part(str(tmp_path / "none"))[:2] == (0, 0)
+    assert "No such file" in readable_part(str(tmp_path / "none")).error
