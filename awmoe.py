@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,13 @@ def validate(
 @click.option("--output", required=True, type=DIRECTORY, help="Run directory: weights and what they need.")
 @SET
 @OVERWRITE
-def train(config: Path, data: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
-    """Train the model with Keras `fit`; keeps the epoch with the best validation AUC.
+@click.option("--skip-corrupt", is_flag=True, help="Leave out what cannot be read of a broken file, and count it.")
+def train(
+    config: Path, data: Path, output: Path, overrides: tuple[str, ...], overwrite: bool, skip_corrupt: bool
+) -> None:
+    """Train the model with Keras `fit`; keeps the epoch with the best validation AUC (docs/training.md).
+
+    Stopped or killed, the same command continues from the last checkpoint.
 
     \b
     Example:
@@ -205,8 +211,16 @@ def train(config: Path, data: Path, output: Path, overrides: tuple[str, ...], ov
     prepared = PreparedData.open(data)
     with quiet_tensorflow():
         from model.train import train as run
-    # a bar for a person; one line an epoch for a log file
-    run(scenario, prepared, output, overwrite=overwrite, verbose=1 if sys.stdout.isatty() else 2)
+    run(
+        scenario,
+        prepared,
+        output,
+        overwrite=overwrite,
+        skip_corrupt=skip_corrupt,
+        # a bar for a person; one line an epoch for a log file
+        verbose=1 if sys.stdout.isatty() else 2,
+        tell=partial(click.echo, err=True),
+    )
     click.echo(f"written: {output}")
 
 

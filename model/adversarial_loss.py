@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.random_numbers import RandomNumbers
 
-def draw_disagreeing(gate: tf.Tensor, disagreeing: int) -> tf.Tensor:
+
+def draw_disagreeing(gate: tf.Tensor, disagreeing: int, random_numbers: RandomNumbers) -> tf.Tensor:
     """Experts that shall disagree with the top one, drawn at random: int32 `[..., disagreeing]`.
 
     They are idle ones of a sparse gate, and any but the top one of a dense gate.
@@ -13,10 +15,11 @@ def draw_disagreeing(gate: tf.Tensor, disagreeing: int) -> tf.Tensor:
     Args:
         gate: `[..., K]`.
         disagreeing: how many, at most as many as are idle, or below K.
+        random_numbers: the model's.
     """
     used = tf.cast(gate != 0, tf.float32)
     # Random priorities, those of experts in use below the others', and the top expert's the lowest.
-    priority = tf.random.uniform(tf.shape(gate)) - used - 2 * _top(gate)
+    priority = random_numbers.uniform(tf.shape(gate)) - used - 2 * _top(gate)
     return tf.math.top_k(priority, disagreeing).indices
 
 

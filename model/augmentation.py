@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from model.random_numbers import RandomNumbers
 from pipeline import config
 
 #: What `Preprocessing` makes of the behaviours' ages, the last two where they are needed.
@@ -22,12 +23,16 @@ class Augmentation(tf.keras.layers.Layer):
 
     The start behaviour is never left out.
 
+    Args:
+        options: which kinds, and how much they change.
+        random_numbers: the model's.
+
     Reference: Xie et al., Contrastive Learning for Sequential Recommendation, ICDE 2022.
     """
 
-    def __init__(self, options: config.Contrastive) -> None:
+    def __init__(self, options: config.Contrastive, random_numbers: RandomNumbers) -> None:
         super().__init__(name="augmentation")
-        self._options = options
+        self._options, self._random = options, random_numbers
 
     @property
     def reorders(self) -> bool:
@@ -36,7 +41,7 @@ class Augmentation(tf.keras.layers.Layer):
 
     def draw(self, sessions: tf.Tensor) -> tf.Tensor:
         """The number of the kind that each of so many sessions gets, `[B, 1]`."""
-        return tf.random.uniform([sessions, 1], 0, len(self._options.augmentations), tf.int32)
+        return self._random.integers([sessions, 1], 0, len(self._options.augmentations))
 
     def leave_out(self, mask: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
         """The mask `[B, T+1]` of the behaviours that stay, with the start behaviour in front."""
@@ -58,13 +63,13 @@ class Augmentation(tf.keras.layers.Layer):
         # Sorted by a key that is the place itself, but random within the run: a permutation of the run.
         place = tf.cast(position, tf.float32)
         start = tf.cast(first, tf.float32)
-        shuffled = start + tf.random.uniform(tf.shape(ages)) * tf.cast(length, tf.float32)
+        shuffled = start + self._random.uniform(tf.shape(ages)) * tf.cast(length, tf.float32)
         order = tf.argsort(tf.where(within, shuffled, tf.where(position < first, place, place + 0.5)), axis=1)
         moved = {name: tf.gather(encoded[name], order, batch_dims=1) for name in _AGES if name in encoded}
         return {**encoded, **moved}
 
     def _masked(self, kept: tf.Tensor) -> tf.Tensor:
-        return kept * tf.cast(tf.random.uniform(tf.shape(kept)) >= self._options.mask_probability, kept.dtype)
+        return kept * tf.cast(self._random.uniform(tf.shape(kept)) >= self._options.mask_probability, kept.dtype)
 
     def _cropped(self, kept: tf.Tensor) -> tf.Tensor:
         count = tf.reduce_sum(tf.cast(kept > 0, tf.int64), axis=1, keepdims=True)
@@ -78,4 +83,4 @@ class Augmentation(tf.keras.layers.Layer):
         length = tf.cast(tf.math.ceil(share * tf.cast(count, tf.float32) - 1e-4), count.dtype)
         length = tf.minimum(count, tf.maximum(length, 1))
         free = tf.cast(count - length + 1, tf.float32)
-        return tf.cast(tf.random.uniform(tf.shape(count)) * free, count.dtype), length
+        return tf.cast(self._random.uniform(tf.shape(count)) * free, count.dtype), length

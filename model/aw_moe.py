@@ -33,9 +33,9 @@ class AWMoE(Ranker):
         self._contrasts = bool(options.contrastive.weight) and options.name == "aw_moe_cl"
         super().__init__(scenario, table_rows, gate_losses=["contrastive_loss"] if self._contrasts else [])
         self.gate_network = GateNetwork(options)
-        self.top_k_gate = TopKGate(options.experts)
-        self.augmentation = Augmentation(options.contrastive)
-        self.contrastive = Contrastive(options.contrastive)
+        self.top_k_gate = TopKGate(options.experts, self.random_numbers)
+        self.augmentation = Augmentation(options.contrastive, self.random_numbers)
+        self.contrastive = Contrastive(options.contrastive, self.random_numbers)
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         context = session.query if self._options.gate.context == "query" else candidates

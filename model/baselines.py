@@ -47,7 +47,7 @@ class CategoryMoE(Ranker):
             # Its weights are made here, since scoring, which makes all others, has no use for them.
             (parent,) = self._parent
             self.parent_gate(tf.zeros([1, self.embedding.tables[str(parent.table)].shape[-1]]))
-        self.top_k_gate = TopKGate(experts, normalize=True)
+        self.top_k_gate = TopKGate(experts, self.random_numbers, normalize=True)
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         logits, noise = self.category_gate(self.embedding(encoded, self._category, training=training))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.random_numbers import RandomNumbers
 from pipeline import config
 
 #: Sessions drawn a gate beyond `negatives`, since some may be of the same user.
@@ -17,11 +18,15 @@ class Contrastive(tf.keras.layers.Layer):
 
     It is computed as a log-softmax, hence finite as long as the dot products are. `t` is the
     temperature (paper: 1); with similarity `cosine` the gates are normalised first.
+
+    Args:
+        options: of the loss.
+        random_numbers: the model's.
     """
 
-    def __init__(self, options: config.Contrastive) -> None:
+    def __init__(self, options: config.Contrastive, random_numbers: RandomNumbers) -> None:
         super().__init__(name="contrastive")
-        self._options = options
+        self._options, self._random = options, random_numbers
 
     def call(self, gates: tf.Tensor, positives: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
         """The mean loss, a scalar.
@@ -32,7 +37,7 @@ class Contrastive(tf.keras.layers.Layer):
             users: int64 `[B]`; a gate's negatives are of other users. Where the batch has fewer
                 than `negatives`, those it has are used.
         """
-        order = tf.random.shuffle(tf.range(tf.shape(users)[0]))
+        order = tf.argsort(self._random.uniform(tf.shape(users)))
         gates, positives, users = (tf.gather(tensor, order) for tensor in (gates, positives, users))
         if self._options.similarity == "cosine":
             gates, positives = tf.math.l2_normalize(gates, axis=-1), tf.math.l2_normalize(positives, axis=-1)

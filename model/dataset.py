@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from model.preprocessing import Preprocessing
+from model.readable_part import first_line, readable_part
 from pipeline.errors import InputError
 from pipeline.features import RECORD_COLUMNS, Axis, Features, InputSpec
 
@@ -25,8 +28,11 @@ def session_dataset(
     *,
     batch_size: int,
     sessions: int | None = None,
+    records: Sequence[int] | None = None,
     shuffle_buffer: int | None = None,
-    seed: int | None = None,
+    seed: int = 0,
+    epochs: range = range(1),
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """Batches of encoded sessions, as Keras `fit` takes them.
 
@@ -35,13 +41,18 @@ def session_dataset(
     batch's largest counts, at least 1.
 
     Sessions are batched with others alike in length, so their order is not that of the files.
+    It is the same whenever it is read: each epoch's depends on `seed` and on the epoch's number alone,
+    so that a training can go on in the middle of one.
 
     Args:
         files: gzipped TFRecords of `tf.train.Example`, one a session.
         batch_size: sessions.
-        sessions: how many the files must hold; Keras then shows how far an epoch is.
-        shuffle_buffer: sessions; default: no shuffling, the same batches each time.
-        seed: of the shuffling; each epoch shuffles anew.
+        sessions: how many the files must hold.
+        records: how many of each file are read, from its beginning; default: all.
+        shuffle_buffer: sessions; default: no shuffling.
+        seed: of the shuffling, with that of TensorFlow (`tf.random.set_seed`).
+        epochs: whose batches, one epoch's after the other's.
+        skip: this many batches are left out at the beginning, less than an epoch's.
     """
 
     def encode(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -49,17 +60,31 @@ def session_dataset(
         fingerprint = tf.strings.to_hash_bucket_fast(raw["user_id"], 2**62)
         return {**preprocessing(raw), **kept, "user_fingerprint": fingerprint}
 
-    examples = _examples(files, sessions, shuffle_buffer, seed)
+    def windows(epoch: int) -> tf.data.Dataset:
+        """Serialized sessions of so many batches, with a seed for the order of these."""
+        epoch_seed = _epoch_seed(seed, epoch)
+        examples = _examples(files, sessions, records, shuffle_buffer, epoch_seed)
+        seeds = tf.data.Dataset.random(epoch_seed, rerandomize_each_iteration=False).batch(2)
+        return tf.data.Dataset.zip(examples.batch(_SIDE * _SIDE * batch_size), seeds)
+
     specs = (*features.score_inputs, *RECORD_COLUMNS)
-    windows = examples.batch(_SIDE * _SIDE * batch_size)
-    windows = windows.map(lambda window: _by_length(_parse(window, specs), batch_size), num_parallel_calls=2)
-    batches = windows.flat_map(lambda window: _batches(window, batch_size, bool(shuffle_buffer), seed))
+    of_epochs = reduce(tf.data.Dataset.concatenate, map(windows, epochs)).skip(skip // (_SIDE * _SIDE))
+    by_length = of_epochs.map(
+        lambda window, seed: (_by_length(_parse(window, specs), batch_size), seed), num_parallel_calls=2
+    )
+    batches = by_length.flat_map(lambda window, seed: _batches(window, batch_size, seed if shuffle_buffer else None))
+    batches = batches.skip(skip % (_SIDE * _SIDE))
     raw_batches = batches.map(lambda batch: _padded(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
     return raw_batches.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def raw_dataset(
-    files: Sequence[str], features: Features, *, batch_size: int, sessions: int | None = None
+    files: Sequence[str],
+    features: Features,
+    *,
+    batch_size: int,
+    sessions: int | None = None,
+    records: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Batches of sessions in order of the files, raw values padded with "" and 0.
 
@@ -67,8 +92,9 @@ def raw_dataset(
         files: gzipped TFRecords of `tf.train.Example`, one a session.
         batch_size: sessions.
         sessions: how many the files must hold.
+        records: how many of each file are read, from its beginning; default: all.
     """
-    batches = _examples(files, sessions).batch(batch_size)
+    batches = _examples(files, sessions, records).batch(batch_size)
     return batches.map(lambda batch: raw_batch(batch, features), num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -83,8 +109,13 @@ def raw_batch(serialized: tf.Tensor, features: Features) -> dict[str, tf.Tensor]
 
 
 @contextmanager
-def broken_files_named(files: Sequence[str], features: Features) -> Iterator[None]:
-    """Turns an error while reading `files` into one that names the file.
+def broken_files_named(
+    files: Sequence[str], features: Features, unreadable: str = "preprocess again"
+) -> Iterator[None]:
+    """Turns an error while reading `files` into one that names the file, and where in it.
+
+    Args:
+        unreadable: what to do about a file that is damaged.
 
     Raises:
         InputError: a file is truncated, no gzipped TFRecord, or lacks a column; or together
@@ -95,32 +126,60 @@ def broken_files_named(files: Sequence[str], features: Features) -> Iterator[Non
     except tf.errors.OpError as failure:
         # TensorFlow's error does not say which file it was; only now is it worth reading each alone.
         for file in files:
-            try:
-                for _ in raw_dataset([file], features, batch_size=256):
-                    pass
-            except tf.errors.OpError as error:
-                raise InputError(f"{file}: broken ({_first_line(error)}); preprocess again") from error
+            part = readable_part(file)
+            if part.error:
+                where = f"after {part.records:,} records, at byte {part.size:,} of what it decompresses to"
+                raise InputError(f"{file}: broken {where} ({part.error}); {unreadable}") from failure
+            _check_records(file, features)
         if isinstance(failure, tf.errors.FailedPreconditionError):  # of `assert_cardinality`
             directory = Path(files[0]).parent.parent
-            raise InputError(f"{directory}: incomplete ({_first_line(failure)}); preprocess again") from failure
+            raise InputError(f"{directory}: incomplete ({first_line(failure)}); preprocess again") from failure
         raise
 
 
+def _check_records(file: str, features: Features) -> None:
+    """Raises InputError where a record of a readable file is none of the features."""
+    checked, at_once = 0, 256
+    records = _read(tf.constant(file), tf.constant(-1, tf.int64))
+    try:
+        for _ in records.batch(at_once).map(lambda batch: raw_batch(batch, features)):
+            checked += at_once
+    except tf.errors.OpError:
+        for number, record in enumerate(records.skip(checked), checked + 1):
+            try:
+                raw_batch(record[tf.newaxis], features)
+            except tf.errors.OpError as error:
+                raise InputError(
+                    f"{file}: record {number:,} is broken ({first_line(error)}); preprocess again"
+                ) from error
+
+
 def _examples(
-    files: Sequence[str], sessions: int | None, shuffle_buffer: int | None = None, seed: int | None = None
+    files: Sequence[str],
+    sessions: int | None,
+    records: Sequence[int] | None,
+    shuffle_buffer: int | None = None,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Serialized sessions."""
-    paths = tf.data.Dataset.from_tensor_slices(list(files))
+    """Serialized sessions, in the same order each time."""
+    of_each = tf.constant([-1] * len(files) if records is None else list(records), tf.int64)
+    paths = tf.data.Dataset.from_tensor_slices((list(files), of_each))
     if shuffle_buffer:
-        paths = paths.shuffle(len(files), seed)
+        paths = paths.shuffle(len(files), seed, reshuffle_each_iteration=False)
     examples = paths.interleave(_read, cycle_length=_FILES_AT_ONCE)
     if sessions is not None:
         examples = examples.apply(tf.data.experimental.assert_cardinality(sessions))
-    return examples.shuffle(shuffle_buffer, seed) if shuffle_buffer else examples
+    return examples.shuffle(shuffle_buffer, seed, reshuffle_each_iteration=False) if shuffle_buffer else examples
 
 
-def _read(path: tf.Tensor) -> tf.data.Dataset:
-    return tf.data.TFRecordDataset(path, compression_type="GZIP")
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """Seeds that have nothing to do with each other, for seeds and epochs that are neighbours."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _read(path: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+    """A file's records, from the first one; -1 is all of them."""
+    return tf.data.TFRecordDataset(path, compression_type="GZIP").take(records)
 
 
 def _parse(serialized: tf.Tensor, specs: Sequence[InputSpec]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
@@ -144,12 +203,14 @@ def _by_length(window: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Te
     return {name: tf.gather(column, order) for name, column in window.items()}
 
 
-def _batches(window: dict[str, tf.Tensor], batch_size: int, shuffle: bool, seed: int | None) -> tf.data.Dataset:
-    sessions = tf.shape(window["candidate_count"], tf.int64)[0]
-    starts = tf.data.Dataset.range(0, sessions, batch_size)
-    if shuffle:
-        starts = starts.shuffle(_SIDE * _SIDE, seed)
-    return starts.map(lambda start: {name: column[start : start + batch_size] for name, column in window.items()})
+def _batches(window: dict[str, tf.Tensor], batch_size: int, seed: tf.Tensor | None) -> tf.data.Dataset:
+    """A window's batches; in random order by a seed `[2]`."""
+    starts = tf.range(0, tf.shape(window["candidate_count"])[0], batch_size)
+    if seed is not None:
+        starts = tf.random.experimental.stateless_shuffle(starts, seed)
+    return tf.data.Dataset.from_tensor_slices(starts).map(
+        lambda start: {name: column[start : start + batch_size] for name, column in window.items()}
+    )
 
 
 def _column(spec: InputSpec) -> tf.io.RaggedFeature | tf.io.FixedLenFeature:
@@ -163,7 +224,3 @@ def _padded(batch: dict[str, tf.Tensor], specs: Sequence[InputSpec]) -> dict[str
         spec.name: batch[spec.name].to_tensor(shape=tf.stack([-1, sizes[spec.axis]])) if spec.axis else batch[spec.name]
         for spec in specs
     }
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-    return str(error.message).strip().splitlines()[0].removeprefix("{{function_node")

@@ -8,6 +8,7 @@ from itertools import groupby
 import tensorflow as tf
 
 from model.preprocessing import MISSING_ROW
+from model.random_numbers import RandomNumbers
 from pipeline.features import Feature, Features, MultiCategorical, Numeric
 
 
@@ -22,15 +23,22 @@ class Embedding(tf.keras.layers.Layer):
         features: the scenario's features.
         table_rows: rows of each table, as `Preprocessing.table_rows`.
         dimension: columns of a table that declares none.
+        random_numbers: the model's.
         id_dropout: in training, an item id is hidden with this probability, as if it were
             outside the vocabulary, so that the model learns to do without.
     """
 
     def __init__(
-        self, features: Features, table_rows: Mapping[str, int], dimension: int, *, id_dropout: float = 0.0
+        self,
+        features: Features,
+        table_rows: Mapping[str, int],
+        dimension: int,
+        random_numbers: RandomNumbers,
+        *,
+        id_dropout: float = 0.0,
     ) -> None:
         super().__init__(name="embedding")
-        self._features = features
+        self._features, self._random = features, random_numbers
         self._id_dropout = id_dropout
         self.tables: dict[str, tf.Variable] = {}
         for table, rows in table_rows.items():
@@ -90,10 +98,10 @@ class Embedding(tf.keras.layers.Layer):
     def _hide(self, rows: tf.Tensor, table: str) -> tf.Tensor:
         """Some rows replaced by one for unknown values: any out-of-vocabulary row, or of a hashed table the missing."""
         declared = self._features.tables[table]
-        unknown = tf.random.uniform(tf.shape(rows), 1, 1 + declared.oov_buckets, tf.int32)
+        unknown = self._random.integers(tf.shape(rows), 1, 1 + declared.oov_buckets)
         if declared.hash_buckets:
             unknown = tf.fill(tf.shape(rows), MISSING_ROW)
-        return tf.where(tf.random.uniform(tf.shape(rows)) < self._id_dropout, unknown, rows)
+        return tf.where(self._random.uniform(tf.shape(rows)) < self._id_dropout, unknown, rows)
 
 
 def _number_names(feature: Feature) -> list[str]:

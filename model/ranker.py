@@ -15,6 +15,7 @@ from model.embedding import Embedding
 from model.experts import Experts
 from model.input_network import InputNetwork
 from model.load_balance_loss import load_balance_loss
+from model.random_numbers import RandomNumbers
 from model.ranking_loss import ranking_loss
 from model.session_auc import SessionAUC
 from model.start_behavior import StartBehavior
@@ -59,6 +60,9 @@ class Ranker(tfrs.Model):
         table_rows: rows of each embedding table, as `Preprocessing.table_rows`.
         attention: whether the input network weighs behaviours by the candidate (eq. 3).
         gate_losses: names of the losses that the gate makes.
+
+    Attributes:
+        random_numbers: all that is drawn in training.
     """
 
     def __init__(
@@ -73,8 +77,13 @@ class Ranker(tfrs.Model):
         self._features, self._options, self._loss = scenario.features, scenario.model, scenario.training.loss
         self._scores_are_probabilities = scenario.training.scores_are_probabilities
         model = scenario.model
+        self.random_numbers = RandomNumbers(scenario.training.seed)
         self.embedding = Embedding(
-            scenario.features, table_rows, model.embedding_dimension, id_dropout=model.id_dropout
+            scenario.features,
+            table_rows,
+            model.embedding_dimension,
+            self.random_numbers,
+            id_dropout=model.id_dropout,
         )
         self.start_behavior = StartBehavior()
         self.cross_features = CrossFeatures(scenario.features)
@@ -139,7 +148,7 @@ class Ranker(tfrs.Model):
         gate = self._gate(encoded, session, candidates, training)
         experts, drawn = self._options.experts, None
         if experts.adversarial:
-            drawn = draw_disagreeing(gate.weights, experts.disagreeing)
+            drawn = draw_disagreeing(gate.weights, experts.disagreeing, self.random_numbers)
         scores = self._expert_scores(encoded, session, candidates, gate.weights, training, idle=drawn)
         logits = self._weigh(gate.weights, scores)
 

@@ -5,6 +5,7 @@ scenario.yaml
 vocabularies/, statistics.json
 weights.*           TensorFlow checkpoint of the best epoch
 history.json        losses and metrics of every epoch
+checkpoints/        of a training that is not complete: what it needs to go on
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tensorflow as tf
 from model.build_model import build_model
 from model.preprocessing import Preprocessing
 from model.ranker import Ranker
+from model.read_checkpoint import BrokenCheckpointError, read_checkpoint
 from pipeline.config import Scenario, load_scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
@@ -25,6 +27,7 @@ MARKER = "run.json"
 SCENARIO = "scenario.yaml"
 HISTORY = "history.json"
 WEIGHTS = "weights"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -62,28 +65,25 @@ def load_run(directory: str | Path) -> Run:
     return run
 
 
-def save_weights(model: Ranker, directory: Path) -> None:
-    """Writes the model's weights, without the optimizer's, over those that are there."""
-    _checkpoint(model).write(str(directory / WEIGHTS))
+def save_weights(model: Ranker, directory: Path, name: str = WEIGHTS) -> None:
+    """Writes the model's weights, without the optimizer's, over those of that name that are there."""
+    layers_checkpoint(model).write(str(directory / name))
 
 
-def load_weights(model: Ranker, directory: Path) -> None:
+def load_weights(model: Ranker, directory: Path, name: str = WEIGHTS) -> None:
     """Reads what `save_weights` wrote into a built model.
 
     Raises:
         InputError: the weights are gone, broken, or of a model of another shape.
     """
-    path = str(directory / WEIGHTS)
+    path = directory / name
     try:
-        status = _checkpoint(model).read(path)
-        status.assert_existing_objects_matched()
-        status.assert_consumed()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: broken, or not of the run's scenario ({reason}); train again") from error
+        read_checkpoint(layers_checkpoint(model), path)
+    except BrokenCheckpointError as error:
+        raise InputError(f"{path}: broken, or not of the run's scenario ({error}); train again") from error
 
 
-def _checkpoint(model: Ranker) -> tf.train.Checkpoint:
+def layers_checkpoint(model: Ranker) -> tf.train.Checkpoint:
     """The layers rather than the model, which would bring the optimizer's weights along."""
     return tf.train.Checkpoint(**{layer.name: layer for layer in model.layers if layer.weights})
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from model.random_numbers import RandomNumbers
 from pipeline import config
 
 
@@ -28,11 +29,17 @@ class TopKGate(tf.keras.layers.Layer):
     With `normalize`, the weights are the softmax over the chosen; else the chosen entries of
     the gate as they are. Without `top_k` all experts are chosen.
 
+    Args:
+        experts: k, and how much noise.
+        random_numbers: the model's.
+        normalize: as above.
+
     Reference: Shazeer et al., The Sparsely-Gated Mixture-of-Experts Layer, ICLR 2017.
     """
 
-    def __init__(self, experts: config.Experts, *, normalize: bool = False) -> None:
+    def __init__(self, experts: config.Experts, random_numbers: RandomNumbers, *, normalize: bool = False) -> None:
         super().__init__(name="top_k_gate")
+        self._random = random_numbers
         self._top_k, self._noise, self._normalize = experts.top_k, experts.noise, normalize
 
     def call(self, gate: tf.Tensor, noise: tf.Tensor | None = None, training: bool = False) -> SparseGate:
@@ -43,7 +50,7 @@ class TopKGate(tf.keras.layers.Layer):
             noise: scale of the noise `[..., K]`, multiplied by `experts.noise`; default 1.
         """
         scale = self._noise * (tf.ones_like(gate) if noise is None else noise)
-        noisy = gate + tf.random.normal(tf.shape(gate)) * scale if training and self._noise else gate
+        noisy = gate + self._random.normal(tf.shape(gate)) * scale if training and self._noise else gate
         chance = None
         if self._top_k is None:
             chosen = tf.ones_like(gate, tf.bool)

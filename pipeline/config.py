@@ -221,7 +221,11 @@ class Training(Section):
     table_initial_accumulator: float = Field(1e-5, gt=0, description="Adagrad; 0.1 would barely move rows")
     clip_norm: float = Field(1.0, gt=0)
     shuffle_buffer: int = Field(20_000, ge=1, description="sessions")
-    seed: int = 17
+    seed: int = Field(17, ge=0, lt=2**32)
+    checkpoint_steps: int = Field(
+        1000, ge=1, description="steps of an epoch between checkpoints; one more at its end. docs/training.md"
+    )
+    deterministic: bool = Field(False, description="TensorFlow's deterministic kernels only: slower on a GPU")
 
     @property
     def scores_are_probabilities(self) -> bool:

@@ -23,6 +23,7 @@ from pipeline.config import Scenario, load_scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import Features
+from pipeline.setting_difference import setting_difference
 
 MANIFEST = "manifest.json"
 #: Of the manifest; a directory of another one is not read.
@@ -152,20 +153,10 @@ def parse_manifest(text: str | bytes, origin: str) -> dict[str, Any]:
 
 def written_otherwise(made: Scenario, wanted: Scenario) -> str:
     """The first key of the features or the label in which two scenarios' records differ; empty where none does."""
-    old, new = _written(made), _written(wanted)
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            return f"`{key}: {old.get(key)}` and the scenario says `{new.get(key)}`"
-    return ""
-
-
-def _written(scenario: Scenario) -> dict[str, Any]:
-    """What the pipeline wrote its data by, as `key.path` to value."""
-    keys = {"pipeline.label": scenario.pipeline.label, **_flat("features", scenario.features.model_dump())}
-    return {k: v for k, v in keys.items() if not k.startswith("features.cross.") and not k.endswith(".dimension")}
-
-
-def _flat(key: str, node: Any) -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {key: node}
-    return {path: value for name, child in node.items() for path, value in _flat(f"{key}.{name}", child).items()}
+    old, new = (
+        {"pipeline": {"label": scenario.pipeline.label}, "features": scenario.features.model_dump()}
+        for scenario in (made, wanted)
+    )
+    return setting_difference(
+        old, new, lambda key: not key.startswith("features.cross.") and not key.endswith(".dimension")
+    )

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from model.augmentation import Augmentation
+from model.random_numbers import RandomNumbers
 from pipeline.config import Contrastive
 
 KINDS = ("mask", "crop", "reorder")
@@ -19,13 +20,8 @@ COUNTS = np.arange(310) % (T + 1)
 REAL = np.arange(T) < COUNTS[:, None]
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    tf.random.set_seed(0)
-
-
 def layer(*kinds: Any, **options: Any) -> Augmentation:
-    return Augmentation(Contrastive(augmentations=kinds, **options))
+    return Augmentation(Contrastive(augmentations=kinds, **options), RandomNumbers(0))
 
 
 def left_out(augmentation: Augmentation, drawn: tf.Tensor | None = None) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiment_data import experiment_scenario
 from model.dataset import broken_files_named, raw_dataset, session_dataset
 from model.preprocessing import Preprocessing
 from pipeline.errors import InputError
@@ -16,6 +19,7 @@ from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
 
 SCENARIO = tiny_scenario()
 FEATURES = SCENARIO.features
+FEW_FEATURES = experiment_scenario()
 
 
 @pytest.fixture
@@ -23,9 +27,9 @@ def data(tmp_path: Path) -> PreparedData:
     return write_tiny_data(tmp_path, SCENARIO, sessions=20, seed=3)
 
 
-def read(data: PreparedData, **options: int) -> list[dict[str, tf.Tensor]]:
+def read(data: PreparedData, *, batch_size: int = 8, **options: Any) -> list[dict[str, tf.Tensor]]:
     preprocessing = Preprocessing(FEATURES, data.assets(FEATURES))
-    return list(session_dataset(data.files("train"), FEATURES, preprocessing, **{"batch_size": 8, **options}))
+    return list(session_dataset(data.files("train"), FEATURES, preprocessing, batch_size=batch_size, **options))
 
 
 def test_raw_values_come_back_padded(data: PreparedData) -> None:
@@ -59,19 +63,52 @@ def test_axes_have_at_least_one_position(data: PreparedData) -> None:
     assert any(int(batch["behavior_count"][0]) == 0 for batch in read(data, batch_size=1))
 
 
-def test_shuffling_is_by_seed_and_anew_each_epoch(data: PreparedData) -> None:
-    def order(seed: int, epochs: int = 1) -> list[bytes]:
-        preprocessing = Preprocessing(FEATURES, data.assets(FEATURES))
-        batches = session_dataset(
-            data.files("train"), FEATURES, preprocessing, batch_size=8, shuffle_buffer=50, seed=seed
-        )
-        return [name for _ in range(epochs) for batch in batches for name in batch["session_id"].numpy()]
+def session_ids(data: PreparedData, **options: Any) -> list[list[bytes]]:
+    """Of each batch; of a scenario that is traced quickly, shuffled."""
+    features = FEW_FEATURES.features
+    preprocessing = Preprocessing(features, data.assets(features))
+    options = {"batch_size": 4, "shuffle_buffer": 50, "seed": 1, **options}
+    batches = session_dataset(data.files("train"), features, preprocessing, **options)
+    return [batch["session_id"].numpy().tolist() for batch in batches]
 
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-    first, second = np.split(np.array(order(1, epochs=2)), 2)
-    assert first.tolist() != second.tolist()
-    assert sorted(first) == sorted(second)
+
+def test_the_order_is_by_seed_and_epoch(tmp_path: Path) -> None:
+    data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=20)
+    first, other, second = session_ids(data), session_ids(data, seed=2), session_ids(data, epochs=range(1, 2))
+    assert first == session_ids(data)
+    assert len({str(order) for order in (first, other, second)}) == 3
+    assert sorted(chain(*first)) == sorted(chain(*second)) == sorted(chain(*session_ids(data, shuffle_buffer=None)))
+    assert session_ids(data, epochs=range(2)) == first + second
+
+
+def test_an_epoch_can_be_read_from_any_batch_on(tmp_path: Path) -> None:
+    """37 batches, which are three windows, and an epoch after them."""
+    data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=147)
+    whole = session_ids(data, epochs=range(1, 3))
+    assert len(whole) == 2 * 37
+    for skip in (1, 16, 36):
+        assert session_ids(data, epochs=range(1, 3), skip=skip) == whole[skip:]
+
+
+def test_the_windows_batches_are_in_orders_of_their_own(tmp_path: Path) -> None:
+    """A window's batches are made from few candidates to many: in one order for all they would have a pattern."""
+    data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=5 * 64)
+    candidates = {
+        name: index for index, name in enumerate(chain(*session_ids(data, shuffle_buffer=None, batch_size=5 * 64)))
+    }
+    means = np.array([np.mean([candidates[name] for name in batch]) for batch in session_ids(data)]).reshape(5, 16)
+    assert len({tuple(np.argsort(window)) for window in means}) == 5
+
+
+def test_so_many_records_of_each_file(tmp_path: Path) -> None:
+    data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=20)
+    first, second = data.files("train")
+    (kept,) = raw_dataset([first, second], FEW_FEATURES.features, batch_size=32, records=[3, 10], sessions=13)
+    (of_first,) = raw_dataset([first], FEW_FEATURES.features, batch_size=3).take(1)
+    (of_second,) = raw_dataset([second], FEW_FEATURES.features, batch_size=32)
+    expected = sorted((*of_first["session_id"].numpy(), *of_second["session_id"].numpy()))
+    assert sorted(kept["session_id"].numpy()) == expected
+    assert sorted(chain(*session_ids(data, records=[3, 10], sessions=13))) == expected
 
 
 def test_a_batch_is_of_sessions_alike_in_length(tmp_path: Path) -> None:
@@ -92,8 +129,8 @@ def test_a_broken_file_is_named(data: PreparedData) -> None:
     good, broken = data.files("train")
     Path(broken).write_bytes(Path(broken).read_bytes()[:-40])
     with (
-        pytest.raises(InputError, match=r"00001-of-00002\.tfrecord\.gz: broken .* preprocess again"),
-        broken_files_named([good, broken], FEATURES),
+        pytest.raises(InputError, match=r"00001-of-00002\.tfrecord\.gz: broken after \d+ records, at byte .*; mend it"),
+        broken_files_named([good, broken], FEATURES, "mend it"),
     ):
         read(data)
 
@@ -102,19 +139,23 @@ def test_a_record_without_a_column_is_named(data: PreparedData) -> None:
     file = data.files("train")[0]
     with tf.io.TFRecordWriter(file, options="GZIP") as writer:
         writer.write(tf.train.Example().SerializeToString())
-    with pytest.raises(InputError, match="00000-of-00002"), broken_files_named(data.files("train"), FEATURES):
+    with (
+        pytest.raises(InputError, match=r"00000-of-00002\.tfrecord\.gz: record 1 is broken .*; preprocess again"),
+        broken_files_named(data.files("train"), FEATURES),
+    ):
         read(data)
 
 
 def test_a_count_that_disagrees_with_the_values_is_an_error(data: PreparedData) -> None:
     file = Path(data.files("train")[0])
-    (record, *_) = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
-    example = tf.train.Example.FromString(record)
+    records = list(tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator())
+    example = tf.train.Example.FromString(records[5])
     example.features.feature["candidate_price"].float_list.value.append(1.0)
     with tf.io.TFRecordWriter(str(file), options="GZIP") as writer:
-        writer.write(example.SerializeToString())
+        for record in (*records[:5], example.SerializeToString(), *records[6:]):
+            writer.write(record)
     with (
-        pytest.raises(InputError, match="candidate_price has another number of values"),
+        pytest.raises(InputError, match=r"record 6 is broken \(.*candidate_price has another number of values"),
         broken_files_named(data.files("train"), FEATURES),
     ):
         read(data)
@@ -123,10 +164,18 @@ def test_a_count_that_disagrees_with_the_values_is_an_error(data: PreparedData) 
 def test_a_file_that_lost_all_its_sessions_is_noticed(data: PreparedData) -> None:
     Path(data.files("train")[1]).write_bytes(b"")  # TensorFlow reads this as no records
     with (
-        pytest.raises(InputError, match=r"incomplete .* contain 20 elements .* preprocess again"),
+        pytest.raises(InputError, match=r"00001-of-00002\.tfrecord\.gz: broken after 0 records.* is empty"),
         broken_files_named(data.files("train"), FEATURES),
     ):
         read(data, sessions=20)
+
+
+def test_sessions_that_the_files_do_not_have_are_noticed(data: PreparedData) -> None:
+    with (
+        pytest.raises(InputError, match=r"incomplete .* contain 21 elements .* preprocess again"),
+        broken_files_named(data.files("train"), FEATURES),
+    ):
+        read(data, sessions=21)
 
 
 def test_another_error_passes_through(data: PreparedData) -> None:

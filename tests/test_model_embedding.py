@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from model.embedding import Embedding
+from model.random_numbers import RandomNumbers
 from tiny_data import tiny_scenario
 
 FEATURES = tiny_scenario().features
@@ -26,7 +27,7 @@ CANDIDATES = {
 
 
 def embedding(**options: float) -> Embedding:
-    return Embedding(FEATURES, ROWS, 4, **options)
+    return Embedding(FEATURES, ROWS, 4, RandomNumbers(0), **options)
 
 
 def test_a_group_is_concatenated_in_order() -> None:

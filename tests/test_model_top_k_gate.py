@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from model.category_gate import CategoryGate
 from model.load_balance_loss import load_balance_loss
+from model.random_numbers import RandomNumbers
 from model.top_k_gate import SparseGate, TopKGate
 from pipeline.config import Experts
 
@@ -17,7 +18,7 @@ K = 6
 
 
 def gate_layer(*, normalize: bool = False, **options: Any) -> TopKGate:
-    return TopKGate(Experts(count=K, **options), normalize=normalize)
+    return TopKGate(Experts(count=K, **options), RandomNumbers(3), normalize=normalize)
 
 
 def random_gate(*shape: int, seed: int = 0) -> np.ndarray:
@@ -27,11 +28,9 @@ def random_gate(*shape: int, seed: int = 0) -> np.ndarray:
 def with_known_noise(
     layer: TopKGate, gate: np.ndarray, scale: np.ndarray | None = None
 ) -> tuple[SparseGate, np.ndarray]:
-    """The gate in training, and the standard normal numbers that it drew."""
-    tf.random.set_seed(3)
+    """The gate in training, of a layer that drew nothing before, and the standard normal numbers that it drew."""
     sparse = layer(tf.constant(gate), None if scale is None else tf.constant(scale), training=True)
-    tf.random.set_seed(3)
-    return sparse, tf.random.normal(gate.shape).numpy()
+    return sparse, RandomNumbers(3).normal(gate.shape).numpy()
 
 
 def chance_of(sparse: SparseGate) -> np.ndarray:

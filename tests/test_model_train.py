@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +22,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from experiment_data import experiment_scenario
 from model.evaluate import Evaluation, evaluate
 from model.predict import predict
+from model.readable_part import readable_part
 from model.run_directory import load_run
 from model.train import train
 from model.weights_fingerprint import weights_fingerprint
@@ -89,6 +93,10 @@ def test_a_run_that_is_not_there_or_does_not_fit(trained: tuple[Path, dict[str, 
     (broken / "vocabularies" / "item.txt").write_text("item_0\n")
     with pytest.raises(InputError, match="weights: broken, or not of the run's scenario"):
         load_run(broken)
+    truncated = shutil.copytree(trained[0], tmp_path / "truncated")
+    truncate(truncated / "weights.data-00000-of-00001")
+    with pytest.raises(InputError, match="weights: broken, or not of the run's scenario"):
+        load_run(truncated)
 
 
 def test_training_without_positives_is_refused(tmp_path: Path) -> None:
@@ -106,12 +114,58 @@ def test_training_without_positives_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_broken_training_file_is_named(tmp_path: Path) -> None:
-    data = write_tiny_data(tmp_path / "data", SCENARIO, sessions=40)
-    file = Path(data.files("train")[0])
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"train/sessions-00000-of-00002\.tfrecord\.gz: broken"):
-        train(SCENARIO, data, tmp_path / "run", verbose=0)
+
+
+def flip_a_bit(file: Path) -> None:
+    """In the middle of what is compressed."""
+    records = bytearray(gzip.decompress(file.read_bytes()))
+    records[len(records) // 2] ^= 1
+    file.write_bytes(gzip.compress(records))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_a_broken_training_file_stops_with_its_name_or_is_skipped_and_counted(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    scenario = experiment_scenario(training={"batch_size": 16, "epochs": 1, "shuffle_buffer": 64})
+    data = write_tiny_data(tmp_path / "data", scenario, sessions=200)
+    file, validation = Path(data.files("train")[0]), Path(data.files("validation")[1])
+    damage(file)
+    where = r"train/sessions-00000-of-00002\.tfrecord\.gz: broken after \d+ records, at byte [\d,]+ of what"
+    with pytest.raises(InputError, match=where + r".*; preprocess again, or .* --skip-corrupt"):
+        train(scenario, data, tmp_path / "run", verbose=0)
+
+    validation.write_bytes(validation.read_bytes()[:-40])
+    told: list[str] = []
+    train(scenario, data, tmp_path / "skipping", skip_corrupt=True, verbose=0, tell=told.append)
+    lost = 100 - readable_part(str(file)).records
+    assert 0 < lost < 100
+    of_train, of_validation, sums = told
+    assert of_train.startswith(f"warning: {file}: is broken and left out after {100 - lost} sessions (")
+    assert of_validation.startswith(f"warning: {validation}: is broken")
+    marker = json.loads((tmp_path / "skipping/run.json").read_text())
+    assert marker["sessions"] == 200 - lost
+    assert marker["skipped_sessions"]["train"] == lost
+    assert 0 < marker["skipped_sessions"]["validation"] <= 50
+    assert sums.startswith(f"left out of broken files: {lost} sessions of train, ")
+
+
+def test_a_file_that_breaks_meanwhile_is_other_data_if_it_is_skipped(tmp_path: Path) -> None:
+    class Stop(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            raise KeyboardInterrupt
+
+    scenario = experiment_scenario(training={"batch_size": 16, "epochs": 2, "shuffle_buffer": 64})
+    data = write_tiny_data(tmp_path / "data", scenario, sessions=800)
+    with pytest.raises(KeyboardInterrupt):
+        train(scenario, data, tmp_path / "run", verbose=0, callbacks=[Stop()])
+    truncate(Path(data.files("train")[0]))
+    with pytest.raises(InputError, match=r"00000-of-00002\.tfrecord\.gz: broken"):
+        train(scenario, data, tmp_path / "run", verbose=0, tell=lambda line: None)
+    with pytest.raises(InputError, match=r"begun on other sessions .*and --skip-corrupt as before"):
+        train(scenario, data, tmp_path / "run", skip_corrupt=True, verbose=0, tell=lambda line: None)
 
 
 @pytest.fixture(scope="module")

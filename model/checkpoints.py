@@ -1,0 +1,126 @@
+"""Checkpoints of a training that is under way: all that it needs to go on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.ranker import Ranker
+from model.read_checkpoint import BrokenCheckpointError, read_checkpoint
+from model.run_directory import layers_checkpoint, load_weights, save_weights
+
+#: Newest checkpoints on disk; one that is broken falls back on the one before.
+_KEPT = 3
+_NAME = "step"
+
+
+@dataclass(eq=False)
+class Progress(tf.train.experimental.PythonState):
+    """How far a training is, beside what its variables say.
+
+    Attributes:
+        epoch: epochs that are complete.
+        step: steps of the epoch that is not.
+        history: losses and metrics of every complete epoch.
+        best_epoch: whose weights were the best so far, counted from 1; 0 before the first.
+        best_value: by which they were.
+        best_of_kept: `best_epoch` of the checkpoints that are on disk.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    best_of_kept: list[int] = field(default_factory=list)
+
+    def serialize(self) -> str:
+        """For a checkpoint."""
+        return json.dumps(asdict(self))
+
+    def deserialize(self, string_value: str) -> None:
+        """From a checkpoint."""
+        for name, value in json.loads(string_value).items():
+            setattr(self, name, value)
+
+
+class Checkpoints:
+    """Saves and restores the weights, the optimizers' state, random numbers, running means and `Progress`.
+
+    step-<steps of all epochs>.*    the newest three
+    best-<epoch>.*                  weights of the best epoch, as of each of these
+
+    Args:
+        model: built and compiled; what is restored goes into it.
+        directory: made when it is not there.
+        steps: of an epoch.
+
+    Attributes:
+        progress: saved and restored with the rest.
+        last: what was saved or restored last, without the ends of its files' names.
+    """
+
+    def __init__(self, model: Ranker, directory: Path, steps: int) -> None:
+        self.progress, self.last = Progress(), ""
+        self._model, self._directory, self._steps = model, directory, steps
+        self._checkpoint = tf.train.Checkpoint(
+            layers=layers_checkpoint(model),
+            optimizer=model.optimizer,
+            random_numbers=model.random_numbers.generator,
+            means=tf.train.Checkpoint(**{metric.name: metric for metric in model.metrics}),
+            progress=self.progress,
+        )
+        # What the manager saves has this counter; one that is not made yet could not be read.
+        _ = self._checkpoint.save_counter
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, str(directory), max_to_keep=_KEPT, checkpoint_name=_NAME
+        )
+
+    def save(self) -> None:
+        """Saves all; deletes what none of the newest checkpoints needs any more."""
+        progress = self.progress
+        progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-_KEPT:]
+        self.last = self._manager.save(checkpoint_number=progress.epoch * self._steps + progress.step)
+        for path in self._directory.glob("best-*"):
+            if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):
+                path.unlink()
+
+    def save_best(self) -> None:
+        """Saves the weights as those of `progress.best_epoch`."""
+        save_weights(self._model, self._directory, _best(self.progress.best_epoch))
+
+    def load_best(self) -> None:
+        """Loads the weights of `progress.best_epoch` into the model.
+
+        Raises:
+            InputError: they are gone or broken.
+        """
+        load_weights(self._model, self._directory, _best(self.progress.best_epoch))
+
+    def restore(self, warn: Callable[[str], object]) -> bool:
+        """Restores the newest checkpoint that can be read; one that cannot be is skipped for the one before.
+
+        False if there is none; what the model holds is then no longer of use.
+
+        Args:
+            warn: gets a line for each that is skipped.
+        """
+        found = [path.with_suffix("") for path in self._directory.glob(f"{_NAME}-*.index")]
+        for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+            try:
+                read_checkpoint(self._checkpoint, path)
+            except BrokenCheckpointError as error:
+                warn(f"warning: {path}: is broken and skipped for the checkpoint before ({error})")
+            else:
+                self.last = str(path)
+                return True
+        return False
+
+
+def _best(epoch: int) -> str:
+    return f"best-{epoch}"

@@ -1,0 +1,33 @@
+"""The random numbers that a model draws in training."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+class RandomNumbers:
+    """One generator for all parts of a model: its state says what they will draw next.
+
+    No class that TensorFlow tracks: a layer that has one does not save the state with its weights.
+
+    Args:
+        seed: the same seed gives the same numbers.
+
+    Attributes:
+        generator: a checkpoint that holds it lets a training go on with the numbers that come next.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.generator = tf.random.Generator.from_seed(seed)
+
+    def uniform(self, shape: tf.Tensor) -> tf.Tensor:
+        """Numbers of `[0, 1)`, float32."""
+        return self.generator.uniform(shape)
+
+    def integers(self, shape: tf.Tensor, first: int, end: int) -> tf.Tensor:
+        """Integers of `[first, end)`, int32."""
+        return self.generator.uniform(shape, first, end, tf.int32)
+
+    def normal(self, shape: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers, float32."""
+        return self.generator.normal(shape)

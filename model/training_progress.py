@@ -1,0 +1,99 @@
+"""Follows Keras `fit`: saves checkpoints, remembers the best epoch, stops at what is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from model.checkpoints import Checkpoints
+from pipeline.errors import InputError
+
+_MONITOR = "val_session_auc"
+_REMEDY = "lower training.dense_learning_rate, and start anew with --overwrite"
+
+
+class TrainingProgress(tf.keras.callbacks.Callback):
+    """The first callback of a training: what comes after it finds the checkpoint saved.
+
+    At the end of each epoch it saves the weights where they are the best so far, by the session AUC
+    of the validation part; without one each epoch is better than those before.
+
+    A checkpoint is saved at the end of each epoch and every `checkpoint_steps` steps of it, but never
+    after a step whose loss or weights are no longer finite: that stops the training.
+
+    Args:
+        checkpoints: may have been restored; the training goes on from there.
+        steps: of an epoch.
+        checkpoint_steps: between checkpoints.
+        batch_name: names the batch of an epoch and a step, both counted from 0, for an error.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, steps: int, checkpoint_steps: int, batch_name: Callable[[int, int], str]
+    ) -> None:
+        super().__init__()
+        self._checkpoints, self._progress = checkpoints, checkpoints.progress
+        self._steps, self._checkpoint_steps, self._batch_name = steps, checkpoint_steps, batch_name
+        self._means: list[tuple[tf.Variable, tf.Tensor]] = []
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Keeps the running means of an epoch that was interrupted."""
+        if self._progress.step:
+            variables = [variable for metric in self.model.metrics for variable in metric.variables]
+            self._means = [(variable, tf.identity(variable)) for variable in variables]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Gives them back: Keras has just set them to 0."""
+        for variable, value in self._means:
+            variable.assign(value)
+        self._means = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts the step; stops, or saves when it is time."""
+        self._progress.step += 1
+        if not math.isfinite((logs or {})["loss"]):
+            self._stop("the loss is no longer finite")
+        # after an epoch's last step its end follows
+        if self._progress.step % self._checkpoint_steps == 0 and self._progress.step < self._steps:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves."""
+        logs, progress = logs or {}, self._progress
+        self._check_weights()
+        if not math.isfinite(logs.get("val_loss", 0.0)):
+            raise InputError(
+                f"training: the loss is no longer finite on the validation part after epoch {epoch + 1}; "
+                f"{self._kept()}; {_REMEDY}"
+            )
+        for name, value in logs.items():
+            progress.history.setdefault(name, []).append(float(value))
+        value = float(logs.get(_MONITOR, epoch))
+        progress.epoch, progress.step = epoch + 1, 0
+        if value > progress.best_value:
+            progress.best_value, progress.best_epoch = value, progress.epoch
+            self._checkpoints.save_best()
+        self._checkpoints.save()
+
+    def _save(self) -> None:
+        self._check_weights()
+        self._checkpoints.save()
+
+    def _check_weights(self) -> None:
+        """A loss may be finite and its gradient not; then the next step would tell."""
+        if not all(tf.reduce_all(tf.math.is_finite(weight)) for weight in self.model.trainable_variables):
+            self._stop("the weights are no longer finite")
+
+    def _stop(self, why: str) -> None:
+        progress = self._progress
+        batch = self._batch_name(progress.epoch, progress.step - 1)
+        raise InputError(
+            f"training: {why} at epoch {progress.epoch + 1}, step {progress.step:,} ({batch}); {self._kept()}; "
+            f"look for wild numbers in these sessions, or {_REMEDY}"
+        )
+
+    def _kept(self) -> str:
+        last = self._checkpoints.last
+        return f"the last good checkpoint is {last}" if last else "no checkpoint was saved before"
