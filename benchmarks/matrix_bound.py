@@ -58,3 +58,28 @@ def score_operations(model: Ranker, candidates: int, behaviors: int) -> int:
     )
     pooling = pairs * unit.key_layer.kernel.shape[0]
     return 2 * (products + pooling)
+
+
+def gate_operations(model: Ranker, behaviors: int) -> int:
+    """The same of one session's gate, eq. 6 to 8.
+
+    Args:
+        model: AW-MoE with both units, built.
+        behaviors: T; the start behaviour comes on top.
+    """
+    gate = model.gate_network
+    units = (gate.gate_unit, gate.activation_unit)
+    of_key = [layer.kernel for unit in units for layer in (unit.key_layer, unit.product_layer, *unit.upper_layers)]
+    of_session = [*gate.context_mlp.trainable_weights, *(unit.query_layer.kernel for unit in units)]
+    times = {behaviors + 1: [*gate.behavior_mlp.trainable_weights, *of_key], 1: of_session}
+    return 2 * sum(
+        count * int(np.prod(weight.shape))
+        for count, weights in times.items()
+        for weight in weights
+        if weight.shape.rank > 1
+    )
+
+
+def training_operations(model: Ranker, sessions: int, candidates: int, behaviors: int) -> int:
+    """The same of a training step: each product once forward and twice back, for its input and for its weights."""
+    return 3 * sessions * (score_operations(model, candidates, behaviors) + gate_operations(model, behaviors))
