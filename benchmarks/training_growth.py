@@ -3,8 +3,8 @@
     python -m benchmarks.training_growth --output docs/training_growth.svg
 
 The model of `benchmarks.training`, 32 sessions a step from memory, N = 10, T = 50 and K = 4 unless the panel varies it;
-the sparse gate chooses 2 experts. Beside each step the time of its matrix products at the rate of a large one, measured
-in the same run, and, over N, the gate with its gradients alone.
+the sparse gate chooses 2 experts, other ones for other sessions (weights are random). Beside each step the time of its
+matrix products at the rate of a large one, measured in the same run, and, over N, the gate with its gradients alone.
 
 The last line is JSON: `candidates`, `behaviors`, `experts` and `experts_sparse`, each a list of points with `at`,
 `step_ms` and `bound_ms`; those of `candidates` have `gate_ms` and `gate_share` too.
@@ -23,16 +23,14 @@ from benchmarks.medians import medians_ms
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
 with quiet_tensorflow():
-    import matplotlib as mpl
     import tensorflow as tf
+    from matplotlib.figure import Figure
 
     from benchmarks.matrix_bound import matrix_rate, training_operations
+    from benchmarks.random_weights import random_weights
     from benchmarks.training import SIZES
     from benchmarks.training_subject import Batch, TrainingSubject
     from model.ranker import Ranker
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 Point = dict[str, float]
 _SESSIONS = 32
@@ -76,7 +74,8 @@ def figure(measured: dict[str, list[Point]], output: Path) -> None:
         "behaviours T": {"": measured["behaviors"]},
         "experts K": {"dense gate": measured["experts"], f"sparse gate, {_TOP_K} of K": measured["experts_sparse"]},
     }
-    shown, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
+    shown = Figure(figsize=(11, 3.4), layout="constrained")
+    axes = shown.subplots(1, 3, sharey=True)
     for axis, (title, series) in zip(axes, panels.items(), strict=True):
         for (name, points), color in zip(series.items(), ("tab:blue", "tab:orange"), strict=False):
             at = [one["at"] for one in points]
@@ -90,6 +89,7 @@ def figure(measured: dict[str, list[Point]], output: Path) -> None:
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
+    axes[0].yaxis.set_major_formatter("{x:,.0f}")
     axes[0].set_ylabel(f"ms, {_SESSIONS} sessions")
     shown.savefig(output)
 
@@ -103,10 +103,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--output", type=Path, help="the figure, .svg or .png")
     arguments = parser.parse_args()
+    tf.get_logger().setLevel("ERROR")  # each model's step is traced once, and TensorFlow warns of so many
     with tempfile.TemporaryDirectory() as name:
 
         def subject(*overrides: str) -> TrainingSubject:
-            return TrainingSubject.make(Path(name), [*SIZES, *overrides])
+            made = TrainingSubject.make(Path(name), [*SIZES, *overrides])
+            random_weights(made.model, seed=1)  # fresh ones would choose the same experts for all sessions
+            return made
 
         four = subject()
         repeats = arguments.repeats

@@ -60,10 +60,18 @@ class TrainingSubject:
         table_rows = {n: rows if found > _VOCABULARY else found for n, found in preprocessing.table_rows.items()}
         model = build_model(scenario, table_rows)
         raw = random_sessions(scenario.features, assets, batch=1, behaviors=1, candidates=1, seed=1)
-        model(preprocessing(raw))
+        encoded = preprocessing(raw)
+        model(encoded)
         model.compile(optimizer=optimizer(model, scenario.training))
-        step = tf.function(model.train_step, reduce_retracing=True)
-        return cls(scenario, assets, preprocessing, model, lambda batch: float(step(batch)["loss"]), table_rows)
+        of_records = {"candidate_label": tf.zeros([1, 1]), "user_fingerprint": tf.zeros([1], tf.int64)}
+        # as those of `session_dataset`, so that one graph serves batches of all sizes
+        specs = {n: tf.TensorSpec([None] * t.shape.rank, t.dtype) for n, t in {**encoded, **of_records}.items()}
+        step = tf.function(model.train_step, input_signature=[specs])
+
+        def train(batch: Batch) -> float:
+            return float(step({name: batch[name] for name in specs})["loss"])
+
+        return cls(scenario, assets, preprocessing, model, train, table_rows)
 
     def raw_sessions(self, sessions: int, candidates: int, behaviors: int, seed: int = 1) -> dict[str, np.ndarray]:
         """Sessions of exactly so many candidates and behaviours, every column of a record."""

@@ -53,8 +53,9 @@ def test_a_subjects_records_hold_the_sessions_of_its_batch(tmp_path: Path) -> No
 
 
 def test_the_last_line_has_every_case() -> None:
-    measured = last_line("benchmarks.training", "--json", "--repeats", "1", "--examples", "12", "--behaviors", "3")
-    assert [case["candidates"] for case in measured["cases"]] == [2, 10]
+    sizes = ["--candidates", "3", "--examples", "12", "--behaviors", "3"]
+    measured = last_line("benchmarks.training", "--json", "--repeats", "1", *sizes)
+    assert [case["candidates"] for case in measured["cases"]] == [3]
     names = {"examples_per_second", "peer_examples_per_second", "ratio", "default_ratio", "bfloat16_ratio"}
     for case in measured["cases"]:
         assert names <= case.keys()
@@ -64,9 +65,9 @@ def test_the_last_line_has_every_case() -> None:
 
 
 def test_growth_has_every_point_and_draws_them(tmp_path: Path) -> None:
-    sizes = ["--candidates", "1", "2", "--behaviors", "3", "--experts", "4", "--repeats", "1"]
+    sizes = ["--candidates", "1", "2", "--behaviors", "3", "--experts", "3", "--repeats", "1"]
     measured = last_line("benchmarks.training_growth", *sizes, "--output", str(tmp_path / "figure.svg"))
     assert [point["at"] for point in measured["candidates"]] == [1, 2]
     assert {"step_ms", "bound_ms", "gate_ms", "gate_share"} <= measured["candidates"][0].keys()
     assert [len(measured[name]) for name in ("behaviors", "experts", "experts_sparse")] == [1, 1, 1]
-    assert "the gate" in (tmp_path / "figure.svg").read_text() or (tmp_path / "figure.svg").stat().st_size > 5_000
+    assert (tmp_path / "figure.svg").read_text().count("<path") > 20
