@@ -188,21 +188,49 @@ def validate(
 
 @cli.command()
 @click.argument("config", type=FILE)
-@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess`.")
-@click.option("--output", required=True, type=DIRECTORY, help="Run directory: weights and what they need.")
+@click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess` with the same features.")
+@click.option("--output", required=True, type=DIRECTORY, help="Run directory; new, or of a training to continue.")
 @SET
 @OVERWRITE
 @click.option("--skip-corrupt", is_flag=True, help="Leave out what cannot be read of a broken file, and count it.")
+@click.option(
+    "--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write curves and embeddings for it."
+)
 def train(
-    config: Path, data: Path, output: Path, overrides: tuple[str, ...], overwrite: bool, skip_corrupt: bool
+    config: Path,
+    data: Path,
+    output: Path,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+    skip_corrupt: bool,
+    tensorboard: bool,
 ) -> None:
-    """Train the model with Keras `fit`; keeps the epoch with the best validation AUC (docs/training.md).
+    """Train the ranking model that CONFIG describes on prepared sessions (docs/training.md).
 
-    Stopped or killed, the same command continues from the last checkpoint.
+    In: the scenario file CONFIG, and the records and vocabularies that `awmoe preprocess` made with it. Out: a
+    directory with the weights of the epoch that ranks the validation part best (session AUC), and all that
+    `awmoe evaluate` and `awmoe export` need beside them.
+
+    Before it begins, it shows what the embedding tables take. Stopped or killed, the same command continues it.
+    To watch it, in another terminal: tensorboard --logdir RUN/tensorboard
 
     \b
-    Example:
+    The keys most often set (--set KEY=VALUE, or in CONFIG; all are in pipeline/config.py):
+      model.name                    aw_moe_cl, aw_moe, category_moe, din, dnn
+      training.epochs               3; how often all sessions are seen
+      training.batch_size           512 sessions a step; fewer where there are few sessions
+      training.early_stopping       epochs without a better validation AUC after which it ends
+      training.dense_learning_rate  0.003; lower where the loss is no longer finite
+      training.loss                 pointwise (scores are probabilities), listwise, pairwise
+      training.seed                 17; another one tells how much is chance
+      model.embedding_dimension     16; the size of the tables goes with it
+
+    \b
+    Examples:
       awmoe train configs/search.yaml --data data/prepared --output runs/search
+      awmoe train configs/search.yaml --data data/prepared --output runs/long --set training.epochs=20 \\
+          --set training.early_stopping=2 --set training.warmup_steps=200
+      awmoe evaluate runs/search --data data/prepared
     """
     scenario = load(config, overrides)
     from pipeline.prepared_data import PreparedData
@@ -210,6 +238,8 @@ def train(
 
     prepared = PreparedData.open(data)
     with quiet_tensorflow():
+        from rich.console import Console
+
         from model.train import train as run
     run(
         scenario,
@@ -220,6 +250,8 @@ def train(
         # a bar for a person; one line an epoch for a log file
         verbose=1 if sys.stdout.isatty() else 2,
         tell=partial(click.echo, err=True),
+        show=Console().print,
+        tensorboard=tensorboard,
     )
     click.echo(f"written: {output}")
 

@@ -35,6 +35,7 @@ setup(
         "jinja2",
         "matplotlib",
         "optuna",
+        "tensorboard",
         "umap-learn",
     ],
     entry_points={"console_scripts": ["awmoe=awmoe:main"]},

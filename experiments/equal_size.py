@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 
-from experiments.parameter_count import parameter_count
 from experiments.vary import vary
+from model.parameter_count import parameter_count
 from model.run_directory import new_run
 from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.parameter_count import parameter_count
+from model.parameter_count import parameter_count
 from model.predict import predict
 from model.run_directory import HISTORY, SCENARIO, Run, load_run
 from model.train import train
@@ -111,7 +111,7 @@ def run_trial(trial: Trial, data: PreparedData, experiment: Path) -> TrialResult
     if finished := finished_trial(trial, data, experiment):
         return finished
     started = time.perf_counter()
-    history = train(trial.scenario, data, directory / RUN, overwrite=True, verbose=0)
+    history = train(trial.scenario, data, directory / RUN, overwrite=True, verbose=0, tensorboard=False)
     seconds = time.perf_counter() - started
     run = load_run(directory / RUN)
     pq.write_table(predict(run, data.files("test"), data.sessions("test")), directory / SCORES)

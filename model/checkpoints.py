@@ -15,7 +15,7 @@ from model.read_checkpoint import BrokenCheckpointError, read_checkpoint
 from model.run_directory import layers_checkpoint, load_weights, save_weights
 
 #: Newest checkpoints on disk; one that is broken falls back on the one before.
-_KEPT = 3
+KEPT = 3
 _NAME = "step"
 
 
@@ -30,6 +30,7 @@ class Progress(tf.train.experimental.PythonState):
         best_epoch: whose weights were the best so far, counted from 1; 0 before the first.
         best_value: by which they were.
         best_of_kept: `best_epoch` of the checkpoints that are on disk.
+        seconds: of `fit`, without what was lost with an interruption.
     """
 
     epoch: int = 0
@@ -38,6 +39,11 @@ class Progress(tf.train.experimental.PythonState):
     best_epoch: int = 0
     best_value: float = -math.inf
     best_of_kept: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def stops_early(self, patience: int | None) -> bool:
+        """Whether that many epochs were no better than the best before them; of no `patience` never."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
     def serialize(self) -> str:
         """For a checkpoint."""
@@ -78,13 +84,13 @@ class Checkpoints:
         # What the manager saves has this counter; one that is not made yet could not be read.
         _ = self._checkpoint.save_counter
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(directory), max_to_keep=_KEPT, checkpoint_name=_NAME
+            self._checkpoint, str(directory), max_to_keep=KEPT, checkpoint_name=_NAME
         )
 
     def save(self) -> None:
         """Saves all; deletes what none of the newest checkpoints needs any more."""
         progress = self.progress
-        progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-_KEPT:]
+        progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-KEPT:]
         self.last = self._manager.save(checkpoint_number=progress.epoch * self._steps + progress.step)
         for path in self._directory.glob("best-*"):
             if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):

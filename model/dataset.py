@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -33,12 +33,13 @@ def session_dataset(
     seed: int = 0,
     epochs: range = range(1),
     skip: int = 0,
+    weigh: Callable[[Mapping[str, tf.Tensor]], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """Batches of encoded sessions, as Keras `fit` takes them.
 
     Each is a dict of what `Preprocessing` gives, and `candidate_label` `[B, N]`,
-    `session_id` `[B]`, `user_id` `[B]`, `user_fingerprint` int64 `[B]`. `T` and `N` are the
-    batch's largest counts, at least 1.
+    `session_id` `[B]`, `user_id` `[B]`, `user_fingerprint` int64 `[B]`, and `candidate_label/weight` `[B, N]`
+    where they are weighed. `T` and `N` are the batch's largest counts, at least 1.
 
     Sessions are batched with others alike in length, so their order is not that of the files.
     It is the same whenever it is read: each epoch's depends on `seed` and on the epoch's number alone,
@@ -53,11 +54,14 @@ def session_dataset(
         seed: of the shuffling, with that of TensorFlow (`tf.random.set_seed`).
         epochs: whose batches, one epoch's after the other's.
         skip: this many batches are left out at the beginning, less than an epoch's.
+        weigh: raw sessions to weights of their candidates in the loss, as `candidate_weights` makes it.
     """
 
     def encode(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         kept = {name: raw[name] for name in ("candidate_label", "session_id", "user_id")}
         fingerprint = tf.strings.to_hash_bucket_fast(raw["user_id"], 2**62)
+        if weigh:
+            kept["candidate_label/weight"] = weigh(raw)
         return {**preprocessing(raw), **kept, "user_fingerprint": fingerprint}
 
     def windows(epoch: int) -> tf.data.Dataset:

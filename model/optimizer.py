@@ -8,6 +8,7 @@ import tensorflow_recommenders as tfrs
 from model.fused_adamw import FusedAdamW
 from model.ranker import Ranker
 from pipeline import config
+from pipeline.errors import InputError
 
 
 def optimizer(
@@ -22,14 +23,30 @@ def optimizer(
     Args:
         model: whose weights are made.
         training: the scenario's section.
-        steps: of the whole training, over which a schedule runs; without it the learning rates
-            stay constant.
+        steps: of the whole training, over which a schedule runs, its warm-up included; without it the learning
+            rates stay constant.
+
+    Raises:
+        InputError: the warm-up is as long as the training.
     """
+    if steps is not None and training.warmup_steps >= steps:
+        raise InputError(
+            f"training.warmup_steps: {training.warmup_steps:,} must be below the steps of the whole training, "
+            f"{steps:,} here ({training.epochs} epochs); a twentieth of them is common"
+        )
 
     def rate(initial: float) -> float | tf.keras.optimizers.schedules.LearningRateSchedule:
-        if training.schedule == "constant" or steps is None:
+        schedules, warmup = tf.keras.optimizers.schedules, training.warmup_steps
+        if steps is None:
             return initial
-        return tf.keras.optimizers.schedules.CosineDecay(initial, steps)
+        if training.schedule == "cosine":
+            return schedules.CosineDecay(
+                0.0 if warmup else initial,
+                steps - warmup,
+                warmup_target=initial if warmup else None,
+                warmup_steps=warmup,
+            )
+        return schedules.PolynomialDecay(0.0, warmup, initial) if warmup else initial
 
     dense = FusedAdamW(
         rate(training.dense_learning_rate),

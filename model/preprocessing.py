@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from model.table_rows import table_rows
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.features import COUNTS, Feature, Features, Group, MultiCategorical, Numeric
 
@@ -50,16 +51,11 @@ class Preprocessing(tf.Module):
         self._features = features
         self._assets = assets
         self._vocabularies: dict[str, tf.lookup.StaticHashTable] = {}
-        self.table_rows: dict[str, int] = {}
-        for name, table in features.tables.items():
-            vocabulary = len(assets.vocabulary(name))
-            self.table_rows[name] = 1 + (table.hash_buckets or table.oov_buckets + vocabulary)
-            if vocabulary:
-                buckets = table.hash_buckets or table.oov_buckets
-                self._vocabularies[name] = _vocabulary_table(str(assets.vocabularies[name]), first_row=1 + buckets)
-        for feature in features.encoded:
-            if isinstance(feature.declaration, Numeric) and feature.declaration.buckets:
-                self.table_rows[feature.statistic] = 2 + len(assets.numeric[feature.statistic].boundaries)
+        self.table_rows = table_rows(features, assets)
+        for name, path in assets.vocabularies.items():
+            first_row = 1 + features.tables[name].oov_buckets
+            if self.table_rows[name] > first_row:  # an empty file is none to TensorFlow
+                self._vocabularies[name] = _vocabulary_table(str(path), first_row)
         crosses = features.cross.values()
         self._fingerprinted = {f"{group}_{c.field}" for c in crosses if c.kind == "match" for group in _PAIRED}
         self._logged = {f"{group}_{c.field}" for c in crosses if c.kind == "ratio" for group in _PAIRED}

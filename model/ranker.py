@@ -12,7 +12,9 @@ import tensorflow_recommenders as tfrs
 from model.adversarial_loss import adversarial_loss, draw_disagreeing
 from model.cross_features import CrossFeatures
 from model.embedding import Embedding
+from model.expert_load import ExpertLoad
 from model.experts import Experts
+from model.gate_entropy import GateEntropy
 from model.input_network import InputNetwork
 from model.load_balance_loss import load_balance_loss
 from model.random_numbers import RandomNumbers
@@ -94,6 +96,9 @@ class Ranker(tfrs.Model):
         names = ("loss", "ranking_loss", *gate_losses, *(name for name, weight in of_experts.items() if weight))
         self.loss_means = {name: tf.keras.metrics.Mean(name) for name in names}
         self.session_auc = SessionAUC()
+        # Of gates without noise: of the validation part.
+        self.gate_entropy = GateEntropy()
+        self.expert_load = ExpertLoad(model.expert_count, sparse=model.experts.top_k is not None)
 
     def call(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
         """Logits `[B, N]`."""
@@ -152,7 +157,12 @@ class Ranker(tfrs.Model):
 
         labels, real = encoded["candidate_label"], self._real(encoded, "candidate")
         self.session_auc.update_state(labels, logits, real)
-        losses = {"ranking_loss": (1.0, ranking_loss(self._loss, labels, logits, real)), **gate.losses()}
+        if not training:
+            gates = tf.boolean_mask(gate.weights, real) if gate.weights.shape.rank == 3 else gate.weights
+            self.gate_entropy.update_state(gates)
+            self.expert_load.update_state(gates)
+        ranking = ranking_loss(self._loss, labels, logits, real, encoded.get("candidate_label/weight"))
+        losses = {"ranking_loss": (1.0, ranking), **gate.losses()}
         if experts.load_balance:
             losses["load_balance_loss"] = experts.load_balance, load_balance_loss(gate.sparse, real)
         if drawn is not None:
@@ -175,12 +185,15 @@ class Ranker(tfrs.Model):
         layers = [layer for layer in self._flatten_layers() if hasattr(layer, "product_dtype")]
         with _computed_in(tf.bfloat16 if self._mixed_precision else tf.float32, layers):
             super().train_step(encoded)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return {metric.name: metric.result() for metric in (*self.loss_means.values(), self.session_auc)}
 
     def test_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
         """One step of `evaluate`, likewise."""
         super().test_step(encoded)
-        return {metric.name: metric.result() for metric in self.metrics}
+        means = [*self.loss_means.values(), self.session_auc]
+        if self._options.expert_count > 1:
+            means.append(self.gate_entropy)
+        return {metric.name: metric.result() for metric in means}
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         """The weights of the experts; `candidates` `[B, N, E]` are None when a gate a session is asked for."""

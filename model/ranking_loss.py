@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def ranking_loss(
+    name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
     """The loss of a batch, a scalar.
 
     - `pointwise`: mean over real candidates of `-[y log p + (1 - y) log(1 - p)]`, eq. 1. Only
@@ -17,37 +19,52 @@ def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tenso
 
     A session without the labels that a loss needs adds nothing to it.
 
+    With weights `w`, pointwise has a term `w_i` times, listwise `w_i y_i / sum y` in place of `y_i / sum y`, and
+    pairwise a pair `w_i` times, `i` its positive. What is divided by stays the number of candidates, positives,
+    pairs and sessions, not the sum of weights: so Keras and the literature on propensities do, and a click of weight
+    2 is two clicks, whatever else the batch holds.
+
     Args:
         name: one of the above.
         labels: 0 or 1, `[B, N]`.
         logits: `[B, N]`.
         real: which candidates are real, `[B, N]`.
+        weights: of the candidates, `[B, N]`; default: all weigh 1.
     """
     # Padding may hold anything, and NaN or infinity times 0 would be NaN.
     labels, logits = tf.where(real, labels, 0.0), tf.where(real, logits, 0.0)
-    return _LOSSES[name](labels, logits, real)
+    if weights is not None:
+        weights = tf.where(real, weights, 0.0)
+    return _LOSSES[name](labels, logits, real, weights)
 
 
-def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), tf.cast(real, logits.dtype))
+def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    losses = _weighed(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), weights)
+    return _mean(losses, tf.cast(real, logits.dtype))
 
 
-def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     positives = tf.reduce_sum(labels, axis=-1)
     # The lowest finite number, not -inf, whose product with a label of 0 would be NaN.
     log_softmax = tf.nn.log_softmax(tf.where(real, logits, logits.dtype.min), axis=-1)
-    losses = -tf.math.divide_no_nan(tf.reduce_sum(labels * tf.where(real, log_softmax, 0.0), axis=-1), positives)
+    terms = _weighed(labels * tf.where(real, log_softmax, 0.0), weights)
+    losses = -tf.math.divide_no_nan(tf.reduce_sum(terms, axis=-1), positives)
     return _mean(losses, tf.cast(positives > 0, logits.dtype))
 
 
-def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     positive = tf.cast(real & (labels > 0.5), logits.dtype)
     negative = tf.cast(real & (labels <= 0.5), logits.dtype)
     pairs = positive[:, :, tf.newaxis] * negative[:, tf.newaxis, :]
     losses = tf.nn.softplus(logits[:, tf.newaxis, :] - logits[:, :, tf.newaxis])
+    losses = _weighed(losses, None if weights is None else weights[:, :, tf.newaxis])
     count = tf.reduce_sum(pairs, axis=[1, 2])
     means = tf.math.divide_no_nan(tf.reduce_sum(losses * pairs, axis=[1, 2]), count)
     return _mean(means, tf.cast(count > 0, logits.dtype))
+
+
+def _weighed(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    return values if weights is None else values * weights
 
 
 def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -9,16 +9,27 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from rich.table import Table
 
+from model.candidate_weights import candidate_weights
+from model.check_room import check_room
 from model.checkpoints import Checkpoints
+from model.code_version import code_version
 from model.dataset import broken_files_named, raw_dataset, session_dataset
 from model.optimizer import optimizer
+from model.parameter_count import parameter_count
+from model.projector import write_projector
 from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, Run, new_run, save_weights
+from model.size_table import size_table
+from model.table_rows import table_rows
+from model.table_size import table_sizes
+from model.tensorboard_log import TENSORBOARD, TRAINING, TensorBoardLog
 from model.training_part import TrainingPart, training_part
 from model.training_progress import TrainingProgress
-from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.config import Scenario, Training, dump_scenario, load_scenario
 from pipeline.encoding_assets import VOCABULARIES
 from pipeline.errors import InputError
 from pipeline.prepared_data import MANIFEST, PreparedData
@@ -41,10 +52,12 @@ def train(
     verbose: int | str = "auto",
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     tell: Callable[[str], object] = _log.warning,
+    show: Callable[[Table], object] | None = None,
+    tensorboard: bool = True,
 ) -> History:
     """Trains with Keras `fit` and writes the weights of the epoch with the best validation session AUC.
 
-    Without a validation part it is the last epoch.
+    Without a validation part it is the last epoch. With `training.early_stopping` it ends when epochs are no better.
 
     A training of the same scenario and data that was interrupted is continued from its last checkpoint,
     and gives what it would have given without the interruption.
@@ -56,16 +69,19 @@ def train(
         skip_corrupt: leave out what cannot be read of a broken file, and count it.
         verbose: as of Keras `fit`.
         callbacks: more of them for `fit`.
-        tell: gets lines for a person: where the training continues, what is left out.
+        tell: gets lines for a person: where the training continues or ends early, what is left out.
+        show: gets the sizes of the embedding tables, before the training begins.
+        tensorboard: write curves and embeddings for TensorBoard.
 
     Returns:
         Losses and metrics of every epoch, as in `history.json`.
 
     Raises:
         InputError: the directory is taken; the training part is empty, has no positives or is
-            broken; the loss is no longer finite.
+            broken; there is no validation part to stop early by; the embedding tables do not fit; the loss is no
+            longer finite.
     """
-    directory = Path(run_directory)
+    directory, code = Path(run_directory), code_version()
     begun = _begun(directory, scenario, overwrite)
     data.check_features(scenario)
     training = scenario.training
@@ -77,9 +93,19 @@ def train(
     if begun:
         _check_same_data(directory, data, fingerprint)
     _check_positives(part, scenario, data.directory)
+    if training.early_stopping and not validation.sessions:
+        raise InputError(
+            f"training.early_stopping: goes by the validation part, and {data.directory} has no sessions in it; "
+            "preprocess with a larger pipeline.split.validation, or leave it out"
+        )
+    sizes = table_sizes(scenario, table_rows(scenario.features, data.assets(scenario.features)))
+    check_room(sizes, directory, continued=begun)
 
     steps = math.ceil(part.sessions / training.batch_size)
     run = _compiled_run(scenario, data, steps)
+    parameters = parameter_count(run.model)
+    if show:
+        show(size_table(sizes, parameters.dense))
     if not begun:
         _empty(directory, scenario)
     _write_inputs(directory, run, data, fingerprint)
@@ -89,12 +115,20 @@ def train(
         run = _compiled_run(scenario, data, steps)
         checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps)
     elif begun:
-        tell(f"{directory}: {_continues(checkpoints, training.epochs, steps)}")
+        tell(f"{directory}: {_continues(checkpoints, training, steps)}")
 
     progress = checkpoints.progress
-    follow = TrainingProgress(
-        checkpoints, steps, training.checkpoint_steps, lambda epoch, step: _batch_name(run, part, epoch, step)
-    )
+    follow: list[tf.keras.callbacks.Callback] = [
+        TrainingProgress(
+            checkpoints,
+            steps,
+            training.checkpoint_steps,
+            lambda epoch, step: _batch_name(run, part, epoch, step),
+            training.early_stopping,
+        )
+    ]
+    if tensorboard:
+        follow.append(TensorBoardLog(directory / TENSORBOARD, steps, progress.epoch * steps + progress.step))
 
     def fit(epochs: range, skip: int) -> None:
         run.model.fit(
@@ -104,19 +138,32 @@ def train(
             epochs=epochs.stop,
             steps_per_epoch=steps - skip,
             verbose=verbose,
-            callbacks=[follow, *callbacks],
+            callbacks=[*follow, *callbacks],
         )
 
     with broken_files_named(part.files + validation.files, scenario.features, _UNREADABLE):
         if progress.step:  # the rest of an epoch has fewer steps than Keras gives the others
             fit(range(progress.epoch, progress.epoch + 1), progress.step)
-        if progress.epoch < training.epochs:
+        if progress.epoch < training.epochs and not progress.stops_early(training.early_stopping):
             fit(range(progress.epoch, training.epochs), 0)
+    if progress.epoch < training.epochs:
+        tell(f"ended early: the {training.early_stopping} epochs after epoch {progress.best_epoch} were no better")
 
     checkpoints.load_best()
     save_weights(run.model, directory)
+    if tensorboard:
+        write_projector(run.model, scenario.features, run.assets, directory / TENSORBOARD / TRAINING)
     (directory / HISTORY).write_text(json.dumps(progress.history, indent=2) + "\n", encoding="utf-8")
-    marker = {"best_epoch": progress.best_epoch, "sessions": part.sessions, "tensorflow": tf.__version__}
+    marker: dict[str, Any] = {
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "metrics": {name: values[progress.best_epoch - 1] for name, values in progress.history.items()},
+        "sessions": part.sessions,
+        "seconds": round(progress.seconds, 1),
+        "parameters": parameters._asdict(),
+        "data": {"directory": str(data.directory), "fingerprint": data.fingerprint()},
+        "code": code,
+    }
     if skip_corrupt:
         marker["skipped_sessions"] = {each.name: each.skipped for each in (part, validation)}
         tell(f"left out of broken files: {part.skipped:,} sessions of train, {validation.skipped:,} of validation")
@@ -139,6 +186,7 @@ def _dataset(run: Run, part: TrainingPart, epochs: range | None = None, skip: in
         seed=training.seed,
         epochs=epochs or range(1),
         skip=skip,
+        weigh=candidate_weights(training),
     )
 
 
@@ -155,9 +203,9 @@ def _compiled_run(scenario: Scenario, data: PreparedData, steps: int) -> Run:
     return run
 
 
-def _continues(checkpoints: Checkpoints, epochs: int, steps: int) -> str:
-    progress = checkpoints.progress
-    if progress.epoch == epochs:
+def _continues(checkpoints: Checkpoints, training: Training, steps: int) -> str:
+    progress, epochs = checkpoints.progress, training.epochs
+    if progress.epoch == epochs or progress.stops_early(training.early_stopping):
         return "all epochs were trained; what is left is written"
     within = f", after step {progress.step:,} of {steps:,}" if progress.step else ""
     return f"continues at epoch {progress.epoch + 1} of {epochs}{within}"
@@ -227,7 +275,8 @@ def _check_positives(part: TrainingPart, scenario: Scenario, directory: Path) ->
 
 def _empty(directory: Path, scenario: Scenario) -> None:
     """A run that was there is no longer complete, and the directory is one that this scenario's training began."""
-    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+    for name in (CHECKPOINTS, TENSORBOARD):
+        shutil.rmtree(directory / name, ignore_errors=True)
     (directory / MARKER).unlink(missing_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Follows Keras `fit`: saves checkpoints, remembers the best epoch, stops at what is not finite."""
+"""Follows Keras `fit`: saves checkpoints, remembers the best epoch, stops early and at what is not finite."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -18,7 +19,8 @@ class TrainingProgress(tf.keras.callbacks.Callback):
     """The first callback of a training: what comes after it finds the checkpoint saved.
 
     At the end of each epoch it saves the weights where they are the best so far, by the session AUC
-    of the validation part; without one each epoch is better than those before.
+    of the validation part; without one each epoch is better than those before. It adds the learning rate
+    of the epoch's last step, of dense weights, to what `fit` reports.
 
     A checkpoint is saved at the end of each epoch and every `checkpoint_steps` steps of it, but never
     after a step whose loss or weights are no longer finite: that stops the training.
@@ -28,18 +30,27 @@ class TrainingProgress(tf.keras.callbacks.Callback):
         steps: of an epoch.
         checkpoint_steps: between checkpoints.
         batch_name: names the batch of an epoch and a step, both counted from 0, for an error.
+        early_stopping: epochs without a better one after which `fit` ends; default: never.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, steps: int, checkpoint_steps: int, batch_name: Callable[[int, int], str]
+        self,
+        checkpoints: Checkpoints,
+        steps: int,
+        checkpoint_steps: int,
+        batch_name: Callable[[int, int], str],
+        early_stopping: int | None = None,
     ) -> None:
         super().__init__()
         self._checkpoints, self._progress = checkpoints, checkpoints.progress
         self._steps, self._checkpoint_steps, self._batch_name = steps, checkpoint_steps, batch_name
+        self._early_stopping = early_stopping
+        self._since = time.perf_counter()
         self._means: list[tuple[tf.Variable, tf.Tensor]] = []
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Keeps the running means of an epoch that was interrupted."""
+        self._since = time.perf_counter()
         if self._progress.step:
             variables = [variable for metric in self.model.metrics for variable in metric.variables]
             self._means = [(variable, tf.identity(variable)) for variable in variables]
@@ -57,17 +68,20 @@ class TrainingProgress(tf.keras.callbacks.Callback):
             self._stop("the loss is no longer finite")
         # after an epoch's last step its end follows
         if self._progress.step % self._checkpoint_steps == 0 and self._progress.step < self._steps:
+            self._check_weights()
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves."""
-        logs, progress = logs or {}, self._progress
+        # What is added here is seen by the callbacks that follow, the bar and the history among them.
+        logs, progress = {} if logs is None else logs, self._progress
         self._check_weights()
         if not math.isfinite(logs.get("val_loss", 0.0)):
             raise InputError(
                 f"training: the loss is no longer finite on the validation part after epoch {epoch + 1}; "
                 f"{self._kept()}; {_REMEDY}"
             )
+        logs["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate)
         for name, value in logs.items():
             progress.history.setdefault(name, []).append(float(value))
         value = float(logs.get(_MONITOR, epoch))
@@ -75,10 +89,13 @@ class TrainingProgress(tf.keras.callbacks.Callback):
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, progress.epoch
             self._checkpoints.save_best()
-        self._checkpoints.save()
+        self._save()
+        self.model.stop_training = progress.stops_early(self._early_stopping)
 
     def _save(self) -> None:
-        self._check_weights()
+        now = time.perf_counter()
+        self._progress.seconds += now - self._since
+        self._since = now
         self._checkpoints.save()
 
     def _check_weights(self) -> None:

@@ -202,6 +202,14 @@ class Model(Section):
         return self
 
 
+class Propensity(Section):
+    """Positives count for more where users look less: each weighs `position^power`, one over the propensity to look."""
+
+    feature: str = Field(description="numeric impression feature: the place at which it was shown, the first is 1")
+    power: float = Field(1.0, gt=0, description="how fast users lose interest; 0 would be: not at all")
+    max_weight: float = Field(10.0, ge=1, description="no positive weighs more")
+
+
 class Training(Section):
     """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
 
@@ -210,12 +218,18 @@ class Training(Section):
         description="pointwise: eq. 1, scores are probabilities; the others look at a session's candidates together, "
         "and scores are logits, which have no level",
     )
+    positive_weight: float = Field(1.0, gt=0, description="pointwise loss: how much a positive counts, a negative 1")
+    propensity: Propensity | None = Field(None, description="weighs positives by their place; default: all alike")
     batch_size: int = Field(512, ge=2, description="sessions a step (paper: 1,024 examples)")
     epochs: int = Field(3, ge=1)
+    early_stopping: int | None = Field(
+        None, ge=1, description="ends after so many epochs without a better validation session AUC; default: never"
+    )
     dense_learning_rate: float = Field(3e-3, gt=0)
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="both learning rates over the whole training; cosine: falling to 0"
     )
+    warmup_steps: int = Field(0, ge=0, description="steps in which both rise from 0 before the schedule begins")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW, dense weights only")
     table_learning_rate: float = Field(0.1, gt=0)
     table_initial_accumulator: float = Field(1e-5, gt=0, description="Adagrad; 0.1 would barely move rows")
@@ -231,6 +245,15 @@ class Training(Section):
         "of training only, an export has `export.bfloat16`",
     )
     deterministic: bool = Field(False, description="TensorFlow's deterministic kernels only: slower on a GPU")
+
+    @model_validator(mode="after")
+    def _weights_change_something(self) -> Training:
+        if self.positive_weight != 1 and self.loss != "pointwise":
+            raise ValueError(
+                f"positive_weight: is of the pointwise loss; {self.loss} compares positives with the others of their "
+                "session, where it would only scale the loss; leave it out"
+            )
+        return self
 
     @property
     def scores_are_probabilities(self) -> bool:
@@ -372,13 +395,16 @@ class Scenario(Section):
                 f"evaluation.popularity: `{popularity}` is none of the candidates' as-of features: "
                 f"{', '.join(candidates) or '(none)'}"
             )
-        displayed = self.evaluation.displayed
         shown = [f.field for f in self.features.impression_features if isinstance(f.declaration, Numeric)]
-        if displayed is not None and displayed not in shown:
-            raise ValueError(
-                f"evaluation.displayed: `{displayed}` is none of the numeric features of `impression`: "
-                f"{', '.join(shown) or '(none)'}"
-            )
+        propensity = self.training.propensity
+        for key, field in (
+            ("evaluation.displayed", self.evaluation.displayed),
+            ("training.propensity.feature", propensity and propensity.feature),
+        ):
+            if field is not None and field not in shown:
+                raise ValueError(
+                    f"{key}: `{field}` is none of the numeric features of `impression`: {', '.join(shown) or '(none)'}"
+                )
         names = [part.name for part in self.evaluation.slices]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"evaluation.slices: two are named `{repeated[0]}`")

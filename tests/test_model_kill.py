@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from event_curves import event_curves
 from experiment_data import experiment_scenario
 from model.run_directory import load_run
 from model.weights_fingerprint import weights_fingerprint
@@ -58,7 +60,12 @@ def test_killed_in_the_middle_of_an_epoch_it_continues_and_ends_as_if_nothing_wa
     told = finish(start(config, killed))
     assert f"{killed}: continues at epoch 2 of 2, after step " in told
     assert not (killed / "checkpoints").exists()
-    for name in ("history.json", "run.json"):
-        assert (killed / name).read_text() == (tmp_path / "whole" / name).read_text()
-    of_killed, of_whole = (weights_fingerprint(load_run(tmp_path / name).model) for name in ("killed", "whole"))
-    assert of_killed == of_whole
+    assert (killed / "history.json").read_text() == (tmp_path / "whole/history.json").read_text()
+    of_killed, of_whole = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("killed", "whole"))
+    assert {**of_killed, "seconds": 0} == {**of_whole, "seconds": 0}
+    for part in ("train", "validation"):
+        curves = [event_curves(tmp_path / name / "tensorboard" / part) for name in ("killed", "whole")]
+        steps = [{name: [step for step, _ in points] for name, points in each.items()} for each in curves]
+        assert steps[0] == steps[1]
+    fingerprints = {weights_fingerprint(load_run(tmp_path / name).model) for name in ("killed", "whole")}
+    assert len(fingerprints) == 1

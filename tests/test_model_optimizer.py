@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from model.dataset import session_dataset
 from model.optimizer import optimizer
 from model.run_directory import new_run
+from pipeline.errors import InputError
 from tiny_data import tiny_scenario, write_tiny_data
 
 
@@ -57,3 +59,21 @@ def test_its_state_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
         results.append([weight.numpy() for weight in run.model.trainable_variables])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_rates_rise_from_0_before_the_schedule_begins(schedule: str, tmp_path: Path) -> None:
+    scenario = tiny_scenario(
+        training={"schedule": schedule, "warmup_steps": 10, "dense_learning_rate": 0.5, "table_learning_rate": 2.0}
+    )
+    data = write_tiny_data(tmp_path, scenario, sessions=4)
+    run = new_run(scenario, data.assets(scenario.features))
+    dense, tables = optimizer(run.model, scenario.training, steps=50).optimizers
+    for step in range(51):
+        share = step / 10 if step < 10 else 1.0
+        if schedule == "cosine" and step >= 10:
+            share = (1 + np.cos(np.pi * (step - 10) / 40)) / 2
+        for part, highest in ((dense, 0.5), (tables, 2.0)):
+            assert float(part._learning_rate(step)) == pytest.approx(highest * share, rel=1e-5, abs=1e-6)
+    with pytest.raises(InputError, match="warmup_steps: 10 must be below the steps of the whole training, 10 here"):
+        optimizer(run.model, scenario.training, steps=10)

@@ -27,28 +27,34 @@ def logits_with_ties(seed: int, shape: tuple[int, int] = LABELS.shape) -> np.nda
     return np.random.default_rng(seed).integers(-3, 4, shape) / 2
 
 
-def loss(name: str, labels: np.ndarray, logits: np.ndarray, real: np.ndarray) -> tuple[float, np.ndarray]:
+def loss(
+    name: str, labels: np.ndarray, logits: np.ndarray, real: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
     """The loss and its gradient by the logits."""
+    weighed = None if weights is None else tf.constant(weights, tf.float32)
     variable = tf.constant(logits, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(variable)
-        value = ranking_loss(name, tf.constant(labels, tf.float32), variable, tf.constant(real))
+        value = ranking_loss(name, tf.constant(labels, tf.float32), variable, tf.constant(real), weighed)
     return float(value), tape.gradient(value, variable).numpy()
 
 
-def slow_loss(name: str, labels: np.ndarray, logits: np.ndarray, counts: np.ndarray) -> float:
+def slow_loss(
+    name: str, labels: np.ndarray, logits: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    weights = np.ones(labels.shape) if weights is None else weights
     terms: list[float] = []
     for row, count in enumerate(counts):
-        y, s = labels[row, :count], logits[row, :count]
+        y, s, w = labels[row, :count], logits[row, :count], weights[row, :count]
         if name == "pointwise":
             p = 1 / (1 + np.exp(-s))
-            terms += list(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+            terms += list(-w * (y * np.log(p) + (1 - y) * np.log(1 - p)))
         elif name == "listwise" and y.any():
             softmax = np.exp(s) / np.exp(s).sum()
-            terms.append(np.mean([-np.log(softmax[i]) for i in range(count) if y[i]]))
+            terms.append(np.mean([-w[i] * np.log(softmax[i]) for i in range(count) if y[i]]))
         elif name == "pairwise" and y.any() and not y.all():
             pairs = [(i, j) for i in range(count) for j in range(count) if y[i] and not y[j]]
-            terms.append(np.mean([np.log(1 + np.exp(s[j] - s[i])) for i, j in pairs]))
+            terms.append(np.mean([w[i] * np.log(1 + np.exp(s[j] - s[i])) for i, j in pairs]))
     return float(np.mean(terms))
 
 
@@ -58,6 +64,28 @@ def test_equals_a_slow_loop(name: str, seed: int) -> None:
     logits = logits_with_ties(seed)
     value, _ = loss(name, LABELS, logits, real_of(COUNTS))
     assert value == pytest.approx(slow_loss(name, LABELS, logits, COUNTS), rel=1e-5)
+
+
+@settings(max_examples=30)
+@given(weights=st.lists(st.floats(0, 50, width=32), min_size=LABELS.size, max_size=LABELS.size), seed=st.integers(0, 9))
+@pytest.mark.parametrize("name", NAMES)
+def test_weighed_equals_a_slow_loop_and_padding_has_no_weight(name: str, weights: list[float], seed: int) -> None:
+    weighed, logits, real = np.array(weights).reshape(LABELS.shape), logits_with_ties(seed), real_of(COUNTS)
+    value, gradient = loss(name, LABELS, logits, real, weighed)
+    assert value == pytest.approx(slow_loss(name, LABELS, logits, COUNTS, weighed), rel=1e-5, abs=1e-12)
+    garbage = np.where(real, weighed, np.resize([np.nan, np.inf, -1.0], LABELS.shape))
+    assert loss(name, LABELS, logits, real, garbage)[0] == value
+    assert not gradient[~real].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_1_change_nothing_and_of_2_double(name: str) -> None:
+    logits, real = logits_with_ties(1), real_of(COUNTS)
+    value, gradient = loss(name, LABELS, logits, real)
+    for weight in (1.0, 2.0):
+        weighed, weighed_gradient = loss(name, LABELS, logits, real, np.full(LABELS.shape, weight))
+        assert weighed == pytest.approx(weight * value, rel=1e-6)
+        np.testing.assert_allclose(weighed_gradient, weight * gradient, rtol=1e-5, atol=1e-7)
 
 
 @settings(max_examples=30)

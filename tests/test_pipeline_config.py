@@ -71,6 +71,14 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
             "features.query.x={kind: numeric, column: candidates.price}",
             r"query.x: column `candidates.price` is the sess",
         ),
+        (
+            "training={loss: listwise, positive_weight: 2}",
+            r"positive_weight: is of the pointwise loss; listwise com",
+        ),
+        ("training.propensity={feature: price}", r"training.propensity.feature: `price` is none of .*`impression`: .*"),
+        ("training.propensity={feature: x, power: 0}", r"`training.propensity.power`: .* greater than 0 .*got 0"),
+        ("training.propensity={power: 1}", r"missing key `training.propensity.feature`"),
+        ("training.early_stopping=0", r"`training.early_stopping`: .* greater than or equal to 1 .*got 0"),
         ("features.impression.price={kind: numeric}", r"impression.price: that name is an item's; .* `column: price`"),
         (
             "features.impression.activity={kind: numeric}",

@@ -1,0 +1,53 @@
+"""The size of embedding tables, before there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.config import Scenario
+
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """One embedding table; bytes are of float32."""
+
+    name: str
+    rows: int
+    columns: int
+
+    @property
+    def parameters(self) -> int:
+        """Its weights."""
+        return self.rows * self.columns
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the weights."""
+        return _FLOAT * self.parameters
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Of what the optimizer keeps beside them: Adagrad's accumulator, of equal size."""
+        return self.weight_bytes
+
+    @property
+    def bytes(self) -> int:
+        """Of both."""
+        return self.weight_bytes + self.optimizer_bytes
+
+
+def table_sizes(scenario: Scenario, rows: Mapping[str, int]) -> list[TableSize]:
+    """Of all tables, the largest first.
+
+    Args:
+        rows: of each table, as `table_rows` gives them.
+    """
+    sizes = []
+    for name, count in rows.items():
+        declared = scenario.features.tables.get(name)
+        columns = declared.dimension if declared and declared.dimension else scenario.model.embedding_dimension
+        sizes.append(TableSize(name, count, columns))
+    return sorted(sizes, key=lambda size: -size.parameters)
