@@ -1,21 +1,23 @@
-"""The optimizer: AdamW for dense weights, Adagrad for embedding tables."""
+"""The optimizer: AdamW for dense weights, Adagrad or a lazy AdamW for embedding tables."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from model.lazy_adamw import LazyAdamW
 from model.ranker import Ranker
+from model.shifted_schedule import ShiftedSchedule
 from pipeline import config
 
 
 def optimizer(
-    model: Ranker, training: config.Training, steps: int | None = None
+    model: Ranker, training: config.Training, steps: int | None = None, first_step: int = 0
 ) -> tfrs.experimental.optimizers.CompositeOptimizer:
     """A built model's optimizer.
 
-    AdamW alone would decay, and so rewrite, every row of every table at each step; Adagrad
-    touches the rows that the batch looked up. Each part's gradients are clipped by their
+    AdamW alone would decay, and so rewrite, every row of every table at each step; the tables'
+    optimizers touch the rows that the batch looked up. Each part's gradients are clipped by their
     common norm.
 
     Args:
@@ -23,12 +25,13 @@ def optimizer(
         training: the scenario's section.
         steps: of the whole training, over which a schedule runs; without it the learning rates
             stay constant.
+        first_step: at which the schedule begins, where the state is to come from an earlier training.
     """
 
     def rate(initial: float) -> float | tf.keras.optimizers.schedules.LearningRateSchedule:
         if training.schedule == "constant" or steps is None:
             return initial
-        return tf.keras.optimizers.schedules.CosineDecay(initial, steps)
+        return ShiftedSchedule(tf.keras.optimizers.schedules.CosineDecay(initial, steps), first_step)
 
     dense = tf.keras.optimizers.AdamW(
         rate(training.dense_learning_rate),
@@ -36,12 +39,20 @@ def optimizer(
         global_clipnorm=training.clip_norm,
         jit_compile=False,
     )
-    tables = tf.keras.optimizers.Adagrad(
-        rate(training.table_learning_rate),
-        initial_accumulator_value=training.table_initial_accumulator,
-        global_clipnorm=training.clip_norm,
-        jit_compile=False,
-    )
+    tables: tf.keras.optimizers.Optimizer
+    if training.table_optimizer == "lazy_adamw":
+        tables = LazyAdamW(
+            rate(training.rate_of_tables),
+            row_decay=training.table_weight_decay,
+            global_clipnorm=training.clip_norm,
+        )
+    else:
+        tables = tf.keras.optimizers.Adagrad(
+            rate(training.rate_of_tables),
+            initial_accumulator_value=training.table_initial_accumulator,
+            global_clipnorm=training.clip_norm,
+            jit_compile=False,
+        )
     table_weights = model.embedding.trainable_variables
     in_tables = {weight.ref() for weight in table_weights}
     dense_weights = [weight for weight in model.trainable_variables if weight.ref() not in in_tables]
