@@ -196,11 +196,11 @@ def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_a_new_day_alone_is_trained_from_the_run_of_the_days_before(job: Path, tmp_path: Path) -> None:
     prepared, before, after = (tmp_path / name for name in ("prepared", "before", "after"))
-    source = ("preprocess", CONFIG, "--input", job / "log", "--output", prepared)
+    source: list[str | Path] = ["preprocess", CONFIG, "--input", job / "log", "--output", prepared]
     awmoe(*source, "--set=pipeline.split={test_start: 2024-02-20}", "--date-range", "2024-01-20:2024-02-20")
     awmoe("train", CONFIG, "--data", prepared, "--output", before, *SMALL)
     awmoe(*source, "--set=pipeline.split={test_start: 2024-02-21}", "--date-range", "2024-02-20:2024-02-21")
-    day = ("train", CONFIG, "--data", prepared, "--output", after, "--warm-start", before, *SMALL)
+    day: list[str | Path] = ["train", CONFIG, "--data", prepared, "--output", after, "--warm-start", before, *SMALL]
     told = awmoe(*day, "--date-range", "2023-02-20", code=2).stderr
     assert "has no training day in 2023-02-20:2023-02-20; it has 2024-01-20 to 2024-02-20" in told
     assert f"{after}: starts from {before}; new rows: " in awmoe(*day, "--date-range", "2024-02-20").stderr

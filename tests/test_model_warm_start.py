@@ -146,8 +146,8 @@ def test_a_vocabulary_grows_at_its_end(
     for name, values in (("old", known), ("new", given_values)):
         (place / name).mkdir()
         (place / name / "x.txt").write_text("".join(f"{value}\n" for value in values))
-    sides = [EncodingAssets(place / name, {"x": place / name / "x.txt"}, {}) for name in ("old", "new")]
-    added = write_grown_assets(*sides, place / "out")
+    old, new = (EncodingAssets(place / name, {"x": place / name / "x.txt"}, {}) for name in ("old", "new"))
+    added = write_grown_assets(old, new, place / "out")
     result = (place / "out" / VOCABULARIES / "x.txt").read_text().splitlines()
     assert result[: len(known)] == known
     assert set(result) == {*known, *given_values}
@@ -164,12 +164,12 @@ def test_growing_by_hand(tmp_path: Path) -> None:
     (tmp_path / "new" / STATISTICS).write_text(
         (tmp_path / "new" / STATISTICS).read_text().replace('"mean": 3.5', '"mean": 4.5')
     )
-    assets = [PreparedData.open(tmp_path / name).assets(scenario.features) for name in ("old", "new")]
-    assert assets[0].numeric != assets[1].numeric
-    write_grown_assets(*assets, tmp_path / "out")
+    old, new = (PreparedData.open(tmp_path / name).assets(scenario.features) for name in ("old", "new"))
+    assert old.numeric != new.numeric
+    write_grown_assets(old, new, tmp_path / "out")
     grown = EncodingAssets.load(tmp_path / "out", scenario.features)
     assert grown.vocabulary("category") == ["shoes", "shirts", "lamps", "hats"]
-    assert grown.numeric == assets[0].numeric, "the weights were trained on the old normalisation"
+    assert grown.numeric == old.numeric, "the weights were trained on the old normalisation"
     run = new_run(scenario, grown)
     rows = run.preprocessing.rows("category", tf.constant(["", "socks", "shoes", "shirts", "lamps", "hats"]))
     assert rows.numpy().tolist() == [0, 1, 2, 3, 4, 5]

@@ -13,7 +13,7 @@ from pipeline.prepared_data import PARTS, PreparedData
 
 
 def of_days(sessions: dict[str, int]) -> dict[str, Any]:
-    days = {
+    days: dict[str, dict[str, Any]] = {
         day: {"files": [f"{day}.gz"], "sessions": count, "candidates": 3 * count, "positives": count}
         for day, count in sessions.items()
     }
