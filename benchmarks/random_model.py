@@ -27,5 +27,5 @@ def random_model(
     """
     scenario = load_scenario(config, overrides)
     run = new_run(scenario, random_assets(directory, scenario.features, rows))
-    random_weights(run, seed)
+    random_weights(run.model, seed)
     return run

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.run_directory import Run
+from model.ranker import Ranker
 
 
-def random_weights(run: Run, seed: int) -> None:
-    """Gives a run's model random weights, none of them constant: fresh biases are all zero and would hide errors."""
+def random_weights(model: Ranker, seed: int) -> None:
+    """Gives a model random weights, none of them constant: fresh biases are all zero and would hide errors."""
     rng = np.random.default_rng(seed)
-    for variable in run.model.trainable_variables:
+    for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.4, variable.shape))

@@ -7,6 +7,7 @@ from functools import partial
 
 import tensorflow as tf
 
+from model.dense import dense
 from model.flat_layers import flat_layers
 
 #: Sessions scored at the same time where TensorFlow runs operations side by side; each holds its pairs in memory.
@@ -34,7 +35,7 @@ class ActivationUnit(tf.keras.layers.Layer):
     Attributes:
         by_session: whether several queries a session are computed in the second form, which needs built
             layers; slower to train.
-        product_dtype: what the layers are computed in; inputs, weights and outputs are float32.
+        product_dtype: what the layers are computed in; weights and outputs are float32.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ActivationUnit(tf.keras.layers.Layer):
         name: str,
         start: float | None = None,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.by_session = False
         self.product_dtype = tf.float32
         first, *rest = hidden_layers
@@ -55,6 +56,18 @@ class ActivationUnit(tf.keras.layers.Layer):
         self.upper_layers = [tf.keras.layers.Dense(units, activation="relu") for units in rest]
         initializers = {} if start is None else _near(start)
         self.upper_layers.append(tf.keras.layers.Dense(outputs, name="output", **initializers))
+
+    def build(self, keys_shape: tf.TensorShape) -> None:
+        """Makes the weights for keys and queries of as many numbers, unless they are there."""
+        if self.key_layer.built:
+            return
+        size = keys_shape[-1]
+        for layer in (self.key_layer, self.query_layer, self.product_layer):
+            layer.build([None, size])
+        size = self.key_layer.units
+        for layer in self.upper_layers:
+            layer.build([None, size])
+            size = layer.units
 
     def call(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         """Numbers of every pair.
@@ -67,7 +80,7 @@ class ActivationUnit(tf.keras.layers.Layer):
             `[B, T, outputs]`, or `[B, T, N, outputs]`.
         """
         if queries.shape.rank == 2:
-            return self._of_pairs(keys, queries[:, tf.newaxis])[:, :, 0]
+            return tf.squeeze(self._of_pairs(keys, tf.expand_dims(queries, 1)), axis=2)
         if not self.by_session:
             return self._of_pairs(keys, queries)
         # One query more, and away again: a product with no columns ends the process (oneDNN throws).
@@ -81,7 +94,9 @@ class ActivationUnit(tf.keras.layers.Layer):
 
     def _of_pairs(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         """`[B, T, N, outputs]`."""
-        keys, queries = keys[:, :, tf.newaxis], queries[:, tf.newaxis]
+        keys, queries = tf.cast(keys, self.product_dtype), tf.cast(queries, self.product_dtype)
+        # No `[:, tf.newaxis]`: its gradient copies.
+        keys, queries = tf.expand_dims(keys, 2), tf.expand_dims(queries, 1)
         hidden = self._apply([self.product_layer], keys * queries) + self._apply([self.key_layer], keys)
         hidden = tf.nn.relu(hidden + self._apply([self.query_layer], queries))
         return tf.cast(self._apply(self.upper_layers, hidden), tf.float32)
@@ -107,9 +122,8 @@ class ActivationUnit(tf.keras.layers.Layer):
         return flat_layers([partial(self._product, layer) for layer in layers], inputs)
 
     def _product(self, layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
-        if self.product_dtype == tf.float32:
-            return layer(inputs)
-        # Keras would cast the inputs back to the dtype that the layer was made with.
+        if not self.by_session or self.product_dtype == tf.float32:
+            return dense(layer, inputs, self.product_dtype)
         return layer.activation(self._linear(inputs, layer.kernel, layer.bias if layer.use_bias else None))
 
     def _linear(self, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:

@@ -43,7 +43,7 @@ class Contrastive(tf.keras.layers.Layer):
             gates, positives = tf.math.l2_normalize(gates, axis=-1), tf.math.l2_normalize(positives, axis=-1)
         drawn, valid = self._draw(users)
         similar = tf.reduce_sum(gates * positives, axis=-1, keepdims=True)
-        different = tf.reduce_sum(gates[:, tf.newaxis] * tf.gather(gates, drawn), axis=-1)
+        different = tf.reduce_sum(tf.expand_dims(gates, 1) * tf.gather(gates, drawn), axis=-1)
         # The lowest finite number, not -inf, whose gradient would be NaN.
         different = tf.where(valid, different / self._options.temperature, different.dtype.min)
         logits = tf.concat([similar / self._options.temperature, different], axis=-1)

@@ -23,7 +23,7 @@ class Experts(tf.keras.layers.Layer):
     """
 
     def __init__(self, count: int, hidden_layers: Sequence[int]) -> None:
-        super().__init__(name="experts")
+        super().__init__(name="experts", autocast=False)
         self.product_dtype = tf.float32
         self._count = count
         self._hidden_layers = tuple(hidden_layers)
@@ -60,7 +60,9 @@ class Experts(tf.keras.layers.Layer):
         """
         candidates, session = inputs
         if chosen is None:
-            scores = self._scores(candidates[tf.newaxis], None if session is None else session[tf.newaxis])
+            scores = self._scores(
+                tf.expand_dims(candidates, 0), None if session is None else tf.expand_dims(session, 0)
+            )
             return tf.stack(tf.unstack(scores, num=self._count), axis=-1)
         return self._chosen_scores(candidates, session, chosen, training)
 
@@ -109,11 +111,13 @@ class Experts(tf.keras.layers.Layer):
         batch, count = tf.shape(candidates)[1], tf.shape(candidates)[2]
         # [K, B*N, units] throughout: K matrix products, and no transpose between the layers.
         flat = tf.reshape(candidates, [tf.shape(candidates)[0], -1, candidates.shape[-1]])
-        hidden = tf.matmul(tf.cast(flat, self.product_dtype), weights(self.candidate_kernel)) + weights(self.biases[0])
-        if session is not None:
+        hidden = tf.matmul(tf.cast(flat, self.product_dtype), weights(self.candidate_kernel))
+        if session is None:
+            hidden += weights(self.biases[0])
+        else:
             hidden = tf.reshape(hidden, [experts, batch, count, self._hidden_layers[0]])
             of_session = tf.matmul(tf.cast(session, self.product_dtype), weights(self.session_kernel))
-            hidden += of_session[:, :, tf.newaxis]
+            hidden += tf.expand_dims(of_session + weights(self.biases[0]), 2)
             hidden = tf.reshape(hidden, [experts, -1, self._hidden_layers[0]])
         *between, last = zip(self.upper_kernels, self.biases[1:], strict=True)
         for kernel, bias in between:

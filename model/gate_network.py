@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from model.activation_unit import ActivationUnit
+from model.joint_units import joint_units
 from model.mlp import MLP
 from pipeline import config
 
@@ -63,6 +64,9 @@ class GateNetwork(tf.keras.layers.Layer):
         behaviors = self.behavior_mlp(behaviors)
         if self._options.gate_unit or self._options.activation_unit:
             context = self.context_mlp(context)
+        if self._options.gate_unit and self._options.activation_unit and context.shape.rank == 2:
+            units, weights = joint_units([self.gate_unit, self.activation_unit], behaviors, context)
+            return weights * units
         units = self.gate_unit(behaviors, context) if self._options.gate_unit else self.linear(behaviors)
         if not self._options.activation_unit:
             return units
@@ -73,7 +77,9 @@ class GateNetwork(tf.keras.layers.Layer):
 
     def reduce(self, contributions: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """The gate from the behaviours that `mask` `[B, T]` keeps: `[B, K]`, or `[B, N, K]`."""
-        kept = mask[..., tf.newaxis, tf.newaxis] if contributions.shape.rank == 4 else mask[..., tf.newaxis]
+        kept = tf.expand_dims(mask, -1)
+        if contributions.shape.rank == 4:
+            kept = tf.expand_dims(kept, -1)
         total = tf.reduce_sum(contributions * kept, axis=1)
         if self._options.form == "raw":
             return total

@@ -57,13 +57,14 @@ class InputNetwork(tf.keras.layers.Layer):
         """
         behaviors, candidates = self.behavior_mlp(behaviors), self.candidate_mlp(candidates)
         if self.activation_unit:
-            weights = self.activation_unit(behaviors, candidates)[..., 0] * mask[..., tf.newaxis]
-            interest = tf.matmul(weights, behaviors, transpose_a=True)
+            weights = tf.squeeze(self.activation_unit(behaviors, candidates), axis=-1) * tf.expand_dims(mask, -1)
+            interest = tf.matmul(tf.cast(weights, behaviors.dtype), behaviors, transpose_a=True)
         else:
-            pooled = tf.matmul(mask[:, tf.newaxis, :], behaviors)
+            pooled = tf.matmul(tf.cast(tf.expand_dims(mask, 1), behaviors.dtype), behaviors)
             interest = tf.broadcast_to(pooled, tf.concat([tf.shape(candidates)[:2], pooled.shape[-1:]], axis=0))
         if self._pooling == "mean":
-            interest /= tf.maximum(tf.reduce_sum(mask, axis=-1), 1)[:, tf.newaxis, tf.newaxis]
+            behavior_count = tf.maximum(tf.reduce_sum(mask, axis=-1), 1)[:, tf.newaxis, tf.newaxis]
+            interest /= tf.cast(behavior_count, interest.dtype)
         session = [h for h in (_optional(self.query_mlp, query), _optional(self.user_mlp, user)) if h is not None]
         return tf.concat([interest, candidates], axis=-1), tf.concat(session, axis=-1) if session else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from model.fused_adamw import FusedAdamW
 from model.lazy_adamw import LazyAdamW
 from model.ranker import Ranker
 from model.shifted_schedule import ShiftedSchedule
@@ -33,7 +34,7 @@ def optimizer(
             return initial
         return ShiftedSchedule(tf.keras.optimizers.schedules.CosineDecay(initial, steps), first_step)
 
-    dense = tf.keras.optimizers.AdamW(
+    dense = FusedAdamW(
         rate(training.dense_learning_rate),
         weight_decay=training.weight_decay,
         global_clipnorm=training.clip_norm,

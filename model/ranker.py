@@ -76,6 +76,7 @@ class Ranker(tfrs.Model):
         super().__init__(name=scenario.model.name)
         self._features, self._options, self._loss = scenario.features, scenario.model, scenario.training.loss
         self._scores_are_probabilities = scenario.training.scores_are_probabilities
+        self._mixed_precision = scenario.training.precision == "mixed_bfloat16"
         model = scenario.model
         self.random_numbers = RandomNumbers(scenario.training.seed)
         self.embedding = Embedding(
@@ -124,14 +125,11 @@ class Ranker(tfrs.Model):
         unit = self.input_network.activation_unit
         layers = [layer for layer in (self.experts, unit) if layer is not None]
         try:
-            for layer in layers:
-                layer.product_dtype = dtype
             if unit is not None:
                 unit.by_session = True
-            yield
+            with _computed_in(dtype, layers):
+                yield
         finally:
-            for layer in layers:
-                layer.product_dtype = tf.float32
             if unit is not None:
                 unit.by_session = False
 
@@ -169,8 +167,14 @@ class Ranker(tfrs.Model):
         return total
 
     def train_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
-        """One step of `fit`; gives means over the epoch, where `tfrs.Model` adds the last batch's losses."""
-        super().train_step(encoded)
+        """One step of `fit`; gives means over the epoch, where `tfrs.Model` adds the last batch's losses.
+
+        With mixed precision all layers are computed in bfloat16, weights, losses and gates in float32; what
+        validates, scores or is exported is float32.
+        """
+        layers = [layer for layer in self._flatten_layers() if hasattr(layer, "product_dtype")]
+        with _computed_in(tf.bfloat16 if self._mixed_precision else tf.float32, layers):
+            super().train_step(encoded)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
@@ -224,8 +228,20 @@ class Ranker(tfrs.Model):
 
     def _weigh(self, gate: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         """Eq. 9 before the sigmoid, `[B, N]`."""
-        return tf.reduce_sum((gate[:, tf.newaxis] if gate.shape.rank == 2 else gate) * scores, axis=-1)
+        return tf.reduce_sum((tf.expand_dims(gate, 1) if gate.shape.rank == 2 else gate) * scores, axis=-1)
 
     def _real(self, encoded: Encoded, group: str) -> tf.Tensor:
         """Which of the group's positions are real: `behavior` `[B, T]`, `candidate` `[B, N]`."""
         return tf.sequence_mask(encoded[f"{group}_count"], tf.shape(encoded[f"{group}_item_id"])[1])
+
+
+@contextmanager
+def _computed_in(dtype: tf.DType, layers: Sequence[tf.keras.layers.Layer]) -> Iterator[None]:
+    """Inside, what is traced computes the layers in `dtype`; they are float32 otherwise."""
+    try:
+        for layer in layers:
+            layer.product_dtype = dtype
+        yield
+    finally:
+        for layer in layers:
+            layer.product_dtype = tf.float32

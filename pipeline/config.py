@@ -229,6 +229,11 @@ class Training(Section):
     checkpoint_steps: int = Field(
         1000, ge=1, description="steps of an epoch between checkpoints; one more at its end. docs/training.md"
     )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="mixed_bfloat16: layers in bfloat16, weights and losses in float32, on CPUs with AMX and new GPUs; "
+        "of training only, an export has `export.bfloat16`",
+    )
     deterministic: bool = Field(False, description="TensorFlow's deterministic kernels only: slower on a GPU")
 
     @property

@@ -19,5 +19,5 @@ def random_run(scenario: Scenario, data: Path, seed: int = 5) -> Run:
         seed: of the weights.
     """
     run = new_run(scenario, write_tiny_data(data, scenario, sessions=8).assets(scenario.features))
-    random_weights(run, seed)
+    random_weights(run.model, seed)
     return run

@@ -67,6 +67,7 @@ def test_a_candidate_as_context_gives_each_its_gate(gate_unit: bool, activation_
 
 
 def test_the_scaled_form_starts_near_equal_weights() -> None:
+    tf.keras.utils.set_random_seed(1)
     gate = network(randomized=False)(BEHAVIORS, MASK, QUERY).numpy()
     np.testing.assert_allclose(gate, 1 / K, atol=0.05)
     assert gate.std() > 0

@@ -69,7 +69,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> WarmStart:
     run = new_run(
         SCENARIO_OF_ALL, write_tiny_data(place / "data", SCENARIO_OF_ALL, sessions=8).assets(SCENARIO_OF_ALL.features)
     )
-    random_weights(run, 5)
+    random_weights(run.model, 5)
     return WarmStart.open(complete(run, place / "run"), SCENARIO_OF_ALL, pytest.fail)
 
 

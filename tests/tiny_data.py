@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.session_example import session_example
 from pipeline.config import Scenario, dump_scenario, parse_scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, NumericStatistics, dump_statistics
-from pipeline.features import COUNTS, RECORD_COLUMNS, Feature, MultiCategorical, Numeric
+from pipeline.features import Feature, MultiCategorical, Numeric
 from pipeline.prepared_data import FORMAT, MANIFEST, PARTS, SCENARIO, PreparedData
 
 VOCABULARY_SIZE = 12
@@ -192,21 +193,5 @@ def _write_part(directory: Path, scenario: Scenario, part: str, sessions: int, s
     for index, name in enumerate(names):
         with tf.io.TFRecordWriter(str(directory / name), options="GZIP") as writer:
             for row in range(index, sessions, 2):
-                writer.write(_example(scenario, raw, row))
+                writer.write(session_example(scenario.features, raw, row))
     return names
-
-
-def _example(scenario: Scenario, raw: dict[str, np.ndarray], row: int) -> bytes:
-    """One session as the pipeline writes it: lists end where the session does, no padding."""
-    lengths = {"": 1, "T": int(raw["behavior_count"][row]), "N": int(raw["candidate_count"][row])}
-    example = tf.train.Example()
-    for spec in (*(f.spec for f in scenario.features.encoded), *COUNTS, *RECORD_COLUMNS):
-        values = np.atleast_1d(raw[spec.name][row])[: lengths[spec.axis]]
-        feature = example.features.feature[spec.name]
-        if spec.dtype == "string":
-            feature.bytes_list.value.extend(value.encode() for value in values)
-        elif spec.dtype == "int64":
-            feature.int64_list.value.extend(values.tolist())
-        else:
-            feature.float_list.value.extend(values.tolist())
-    return example.SerializeToString()

@@ -1,7 +1,8 @@
-"""DeepCTR's DIN with random weights, as a function from ids to scores: how fast it is, not how well it ranks."""
+"""DeepCTR's DIN with random weights, on ids: how fast it is, not how well it ranks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,28 +21,36 @@ class DeepCTRForward:
     """The model and what makes its inputs.
 
     Attributes:
-        model: Keras model of ids, a row a candidate.
-        histories: inputs with the user's behaviours, `[N, T]`.
-        targets: inputs of the candidate, the query and the user, `[N]`.
+        network: Keras model of ids, a row a candidate.
+        model: the same as a function, compiled to a graph.
+        histories: inputs with the user's behaviours, `[M, T]`.
+        targets: inputs of the candidate, the query and the user, `[M]`.
         behaviors: T.
     """
 
+    network: Any
     model: Any
     histories: tuple[str, ...]
     targets: tuple[str, ...]
     behaviors: int
 
-    def inputs(self, candidates: int) -> dict[str, tf.Tensor]:
-        """Random ids of one session's candidates, whose history is the same in every row."""
+    def inputs(self, candidates: int, sessions: int = 1) -> dict[str, tf.Tensor]:
+        """Random ids of the candidates of some sessions, `M` rows; a session's history is the same in all of its."""
         rng = np.random.default_rng(1)
-        rows = {name: rng.integers(1, _ROWS, candidates) for name in self.targets}
+        rows = {name: rng.integers(1, _ROWS, sessions * candidates) for name in self.targets}
         for name in self.histories:
-            rows[name] = np.broadcast_to(rng.integers(1, _ROWS, self.behaviors), (candidates, self.behaviors))
+            rows[name] = np.repeat(rng.integers(1, _ROWS, (sessions, self.behaviors)), candidates, axis=0)
         return {name: tf.constant(values, tf.int32) for name, values in rows.items()}
 
     def scores(self, rows: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Scores `[N, 1]`."""
+        """Scores `[M, 1]`."""
         return self.model(rows)
+
+    def training_step(self, rows: dict[str, tf.Tensor], labels: tf.Tensor) -> Callable[[], float]:
+        """What trains it by one step, with Adam as in DeepCTR's examples, and gives the loss; labels are `[M]`."""
+        self.network.compile("adam", "binary_crossentropy")
+        step = tf.function(self.network.train_step)
+        return lambda: float(step((rows, labels))["loss"])
 
 
 def deepctr_forward(features: Features, behaviors: int, activation: str = "relu") -> DeepCTRForward:
@@ -68,11 +77,11 @@ def deepctr_forward(features: Features, behaviors: int, activation: str = "relu"
         *(sparse(name, table) for name, table in targets.items()),
         *(feature_column.VarLenSparseFeat(sparse(name, table), behaviors) for name, table in histories.items()),
     ]
-    model = din(
+    network = din(
         columns,
         [f"candidate_{field}" for field in fields],
         dnn_hidden_units=(512, 256),
         att_hidden_size=(64, 32),
         att_activation=activation,
     )
-    return DeepCTRForward(tf.function(model), tuple(histories), tuple(targets), behaviors)
+    return DeepCTRForward(network, tf.function(network), tuple(histories), tuple(targets), behaviors)
