@@ -220,7 +220,7 @@ class Training(Section):
     table_optimizer: Literal["adagrad", "lazy_adamw"] = Field(
         "adagrad", description="both touch the looked-up rows alone. docs/training.md compares them"
     )
-    table_learning_rate: float | None = Field(None, gt=0, description="default: 0.1 for adagrad, 0.001 for lazy_adamw")
+    table_learning_rate: float | None = Field(None, gt=0, description="default: 0.1 for adagrad, 0.003 for lazy_adamw")
     table_initial_accumulator: float = Field(1e-5, gt=0, description="adagrad; 0.1 would barely move rows")
     table_weight_decay: float = Field(0.0, ge=0, description="lazy_adamw, of the looked-up rows")
     clip_norm: float = Field(1.0, gt=0)
@@ -239,7 +239,7 @@ class Training(Section):
     @property
     def rate_of_tables(self) -> float:
         """`table_learning_rate`, or the optimizer's own where the scenario leaves it open."""
-        return self.table_learning_rate or {"adagrad": 0.1, "lazy_adamw": 1e-3}[self.table_optimizer]
+        return self.table_learning_rate or {"adagrad": 0.1, "lazy_adamw": 3e-3}[self.table_optimizer]
 
     @model_validator(mode="after")
     def _adagrad_has_no_decay(self) -> Training:

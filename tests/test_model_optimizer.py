@@ -69,6 +69,6 @@ def test_the_tables_learning_rate_is_their_optimizers_own_by_default() -> None:
         tiny_scenario(training=training).training.rate_of_tables
         for training in ({}, {"table_optimizer": "lazy_adamw"}, {"table_learning_rate": 0.03})
     ]
-    assert rates == [0.1, 1e-3, 0.03]
+    assert rates == [0.1, 3e-3, 0.03]
     with pytest.raises(InputError, match=r"table_weight_decay: is of table_optimizer lazy_adamw"):
         tiny_scenario(training={"table_weight_decay": 0.1})
