@@ -190,6 +190,12 @@ def validate(
 @click.argument("config", type=FILE)
 @click.option("--data", required=True, type=DIRECTORY, help="Output of `awmoe preprocess` with the same features.")
 @click.option("--output", required=True, type=DIRECTORY, help="Run directory; new, or of a training to continue.")
+@click.option(
+    "--warm-start", type=DIRECTORY, metavar="RUN", help="Start from this run's weights, and its optimizer's state."
+)
+@click.option(
+    "--date-range", metavar="FIRST:LAST", help="Train on the training sessions of these days (UTC) alone, or one day."
+)
 @SET
 @OVERWRITE
 @click.option("--skip-corrupt", is_flag=True, help="Leave out what cannot be read of a broken file, and count it.")
@@ -200,6 +206,8 @@ def train(
     config: Path,
     data: Path,
     output: Path,
+    warm_start: Path | None,
+    date_range: str | None,
     overrides: tuple[str, ...],
     overwrite: bool,
     skip_corrupt: bool,
@@ -231,12 +239,16 @@ def train(
       awmoe train configs/search.yaml --data data/prepared --output runs/long --set training.epochs=20 \\
           --set training.early_stopping=2 --set training.warmup_steps=200
       awmoe evaluate runs/search --data data/prepared
+      awmoe train my.yaml --data data/prepared --output runs/today --warm-start runs/yesterday --date-range 2024-03-16
     """
     scenario = load(config, overrides)
+    from pipeline.days import DateRange
     from pipeline.prepared_data import PreparedData
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     prepared = PreparedData.open(data)
+    if date_range is not None:
+        prepared = prepared.with_training_days(DateRange.parse(date_range))
     with quiet_tensorflow():
         from rich.console import Console
 
@@ -245,6 +257,7 @@ def train(
         scenario,
         prepared,
         output,
+        warm_start=warm_start,
         overwrite=overwrite,
         skip_corrupt=skip_corrupt,
         # a bar for a person; one line an epoch for a log file

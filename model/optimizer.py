@@ -1,4 +1,4 @@
-"""The optimizer: AdamW for dense weights, Adagrad for embedding tables."""
+"""The optimizer: AdamW for dense weights, Adagrad or a lazy AdamW for embedding tables."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from model.fused_adamw import FusedAdamW
+from model.lazy_adamw import LazyAdamW
 from model.ranker import Ranker
+from model.shifted_schedule import ShiftedSchedule
 from pipeline import config
 from pipeline.errors import InputError
 
 
 def optimizer(
-    model: Ranker, training: config.Training, steps: int | None = None
+    model: Ranker, training: config.Training, steps: int | None = None, first_step: int = 0
 ) -> tfrs.experimental.optimizers.CompositeOptimizer:
     """A built model's optimizer.
 
-    AdamW alone would decay, and so rewrite, every row of every table at each step; Adagrad
-    touches the rows that the batch looked up. Each part's gradients are clipped by their
+    AdamW alone would decay, and so rewrite, every row of every table at each step; the tables'
+    optimizers touch the rows that the batch looked up. Each part's gradients are clipped by their
     common norm.
 
     Args:
@@ -25,6 +27,7 @@ def optimizer(
         training: the scenario's section.
         steps: of the whole training, over which a schedule runs, its warm-up included; without it the learning
             rates stay constant.
+        first_step: at which the schedule begins, where the state is to come from an earlier training.
 
     Raises:
         InputError: the warm-up is as long as the training.
@@ -40,13 +43,17 @@ def optimizer(
         if steps is None:
             return initial
         if training.schedule == "cosine":
-            return schedules.CosineDecay(
+            schedule = schedules.CosineDecay(
                 0.0 if warmup else initial,
                 steps - warmup,
                 warmup_target=initial if warmup else None,
                 warmup_steps=warmup,
             )
-        return schedules.PolynomialDecay(0.0, warmup, initial) if warmup else initial
+        elif warmup:
+            schedule = schedules.PolynomialDecay(0.0, warmup, initial)
+        else:
+            return initial
+        return ShiftedSchedule(schedule, first_step)
 
     dense = FusedAdamW(
         rate(training.dense_learning_rate),
@@ -54,12 +61,20 @@ def optimizer(
         global_clipnorm=training.clip_norm,
         jit_compile=False,
     )
-    tables = tf.keras.optimizers.Adagrad(
-        rate(training.table_learning_rate),
-        initial_accumulator_value=training.table_initial_accumulator,
-        global_clipnorm=training.clip_norm,
-        jit_compile=False,
-    )
+    tables: tf.keras.optimizers.Optimizer
+    if training.table_optimizer == "lazy_adamw":
+        tables = LazyAdamW(
+            rate(training.rate_of_tables),
+            row_decay=training.table_weight_decay,
+            global_clipnorm=training.clip_norm,
+        )
+    else:
+        tables = tf.keras.optimizers.Adagrad(
+            rate(training.rate_of_tables),
+            initial_accumulator_value=training.table_initial_accumulator,
+            global_clipnorm=training.clip_norm,
+            jit_compile=False,
+        )
     table_weights = model.embedding.trainable_variables
     in_tables = {weight.ref() for weight in table_weights}
     dense_weights = [weight for weight in model.trainable_variables if weight.ref() not in in_tables]

@@ -76,7 +76,7 @@ class Preprocessing(tf.Module):
             elif isinstance(declaration, MultiCategorical):
                 encoded[name] = self._split_rows(declaration, raw[name])
             else:
-                encoded[name] = self._rows(declaration.table, raw[name])
+                encoded[name] = self.rows(declaration.table, raw[name])
             if name in self._fingerprinted:
                 fingerprinted.setdefault(feature.group, []).append(name)
         # What is encoded alike is encoded as one: a session is small, and every operation costs a few microseconds.
@@ -87,6 +87,19 @@ class Preprocessing(tf.Module):
             fingerprints = tf.unstack(_fingerprint(tf.stack([raw[name] for name in names])))
             encoded.update({f"{name}/fingerprint": each for name, each in zip(names, fingerprints, strict=True)})
         return encoded
+
+    def rows(self, table: str, values: tf.Tensor) -> tf.Tensor:
+        """Rows of the table, laid out as `[missing][out of vocabulary...][vocabulary...]`."""
+        declared = self._features.tables[table]
+        buckets = declared.hash_buckets or declared.oov_buckets
+        known = self._vocabularies[table].lookup(values) if table in self._vocabularies else None
+        if known is not None and buckets == 1:  # the row of values that are not known is the lookup's default
+            rows = known
+        else:
+            rows = 1 + tf.strings.to_hash_bucket_fast(values, buckets)
+            if known is not None:
+                rows = tf.where(known == _OUT_OF_VOCABULARY, rows, known)
+        return tf.cast(tf.where(values == "", tf.constant(MISSING_ROW, tf.int64), rows), tf.int32)
 
     def _encode_numbers(
         self, features: Sequence[Feature], declaration: Numeric, values: tf.Tensor
@@ -118,19 +131,6 @@ class Preprocessing(tf.Module):
             encoded |= {f"{feature.name}/missing": own for feature, own in zip(features, missing, strict=True)}
         return encoded
 
-    def _rows(self, table: str, values: tf.Tensor) -> tf.Tensor:
-        """Rows of the table, laid out as `[missing][out of vocabulary...][vocabulary...]`."""
-        declared = self._features.tables[table]
-        buckets = declared.hash_buckets or declared.oov_buckets
-        known = self._vocabularies[table].lookup(values) if table in self._vocabularies else None
-        if known is not None and buckets == 1:  # the row of values that are not known is the lookup's default
-            rows = known
-        else:
-            rows = 1 + tf.strings.to_hash_bucket_fast(values, buckets)
-            if known is not None:
-                rows = tf.where(known == _OUT_OF_VOCABULARY, rows, known)
-        return tf.cast(tf.where(values == "", tf.constant(MISSING_ROW, tf.int64), rows), tf.int32)
-
     def _split_rows(self, declaration: MultiCategorical, values: tf.Tensor) -> tf.Tensor:
         # With one separator between two values and none before, pieces are the values; an empty one is a missing value.
         separators = f"(?:{re.escape(declaration.separator)})+"
@@ -140,7 +140,7 @@ class Preprocessing(tf.Module):
         # What is too much shares one place more, which is cut: a text of a million values takes no million places.
         indices = tf.minimum(pieces.indices, [tf.int64.max, declaration.max_values])
         shape = tf.minimum(pieces.shape, [tf.int64.max, declaration.max_values + 1])
-        rows = tf.scatter_nd(indices, self._rows(declaration.table, pieces.values), shape)[:, : declaration.max_values]
+        rows = tf.scatter_nd(indices, self.rows(declaration.table, pieces.values), shape)[:, : declaration.max_values]
         return tf.reshape(rows, tf.concat([tf.shape(values), tf.shape(rows)[1:]], axis=0))
 
 

@@ -4,6 +4,7 @@ run.json            written last: a directory without it is not complete
 scenario.yaml
 vocabularies/, statistics.json
 weights.*           TensorFlow checkpoint of the best epoch
+optimizer.*         its state after the last epoch, for a training that starts from the run
 history.json        losses and metrics of every epoch, and the learning rate
 tensorboard/        curves and embeddings
 checkpoints/        of a training that is not complete: what it needs to go on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.config import Scenario
 
@@ -12,11 +13,19 @@ _FLOAT = 4
 
 @dataclass(frozen=True)
 class TableSize:
-    """One embedding table; bytes are of float32."""
+    """One embedding table; bytes are of float32.
+
+    Attributes:
+        name: as the scenario declares it.
+        rows: of all values, known and unknown.
+        columns: numbers of a row.
+        optimizer: `training.table_optimizer`.
+    """
 
     name: str
     rows: int
     columns: int
+    optimizer: Literal["adagrad", "lazy_adamw"] = "adagrad"
 
     @property
     def parameters(self) -> int:
@@ -30,8 +39,8 @@ class TableSize:
 
     @property
     def optimizer_bytes(self) -> int:
-        """Of what the optimizer keeps beside them: Adagrad's accumulator, of equal size."""
-        return self.weight_bytes
+        """Of what the optimizer keeps beside them: an accumulator of equal size, or two moments and a count a row."""
+        return self.weight_bytes if self.optimizer == "adagrad" else 2 * self.weight_bytes + _FLOAT * self.rows
 
     @property
     def bytes(self) -> int:
@@ -49,5 +58,5 @@ def table_sizes(scenario: Scenario, rows: Mapping[str, int]) -> list[TableSize]:
     for name, count in rows.items():
         declared = scenario.features.tables.get(name)
         columns = declared.dimension if declared and declared.dimension else scenario.model.embedding_dimension
-        sizes.append(TableSize(name, count, columns))
+        sizes.append(TableSize(name, count, columns, scenario.training.table_optimizer))
     return sorted(sizes, key=lambda size: -size.parameters)

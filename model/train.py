@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from model.checkpoints import Checkpoints
 from model.code_version import code_version
 from model.dataset import broken_files_named, raw_dataset, session_dataset
 from model.optimizer import optimizer
+from model.optimizer_state import OptimizerState
 from model.parameter_count import parameter_count
 from model.projector import write_projector
 from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, Run, new_run, save_weights
@@ -29,14 +30,16 @@ from model.table_size import table_sizes
 from model.tensorboard_log import TENSORBOARD, TRAINING, TensorBoardLog
 from model.training_part import TrainingPart, training_part
 from model.training_progress import TrainingProgress
+from model.warm_start import WarmStart
 from pipeline.config import Scenario, Training, dump_scenario, load_scenario
-from pipeline.encoding_assets import VOCABULARIES
+from pipeline.encoding_assets import VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
+from pipeline.features import Features
 from pipeline.prepared_data import MANIFEST, PreparedData
 from pipeline.setting_difference import setting_difference
 
 History = dict[str, list[float]]
-#: In the checkpoints' directory: what the training reads.
+#: In the checkpoints' directory: what the training reads, and the run that it starts from.
 _DATA = "data.json"
 _UNREADABLE = "preprocess again, or train without the rest of the file: --skip-corrupt --overwrite"
 _log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ def train(
     data: PreparedData,
     run_directory: str | Path,
     *,
+    warm_start: str | Path | None = None,
     overwrite: bool = False,
     skip_corrupt: bool = False,
     verbose: int | str = "auto",
@@ -65,6 +69,7 @@ def train(
     Args:
         data: made with the same features as `scenario` has.
         run_directory: must be empty or new, or hold a training that is not complete.
+        warm_start: directory of a run, from whose weights and optimizer the training starts.
         overwrite: replace a run or a training that is there.
         skip_corrupt: leave out what cannot be read of a broken file, and count it.
         verbose: as of Keras `fit`.
@@ -78,10 +83,12 @@ def train(
 
     Raises:
         InputError: the directory is taken; the training part is empty, has no positives or is
-            broken; there is no validation part to stop early by; the embedding tables do not fit; the loss is no
-            longer finite.
+            broken; there is no validation part to stop early by; the run to start from is none, or of another model;
+            the embedding tables do not fit; the loss is no longer finite.
     """
     directory, code = Path(run_directory), code_version()
+    if warm_start is not None and Path(warm_start).resolve() == directory.resolve():
+        raise InputError(f"{directory}: is the run that the training is to start from; name another directory")
     begun = _begun(directory, scenario, overwrite)
     data.check_features(scenario)
     training = scenario.training
@@ -89,34 +96,39 @@ def train(
         tf.config.experimental.enable_op_determinism()
     part = training_part(data, "train", skip_corrupt=skip_corrupt, tell=tell)
     validation = training_part(data, "validation", skip_corrupt=skip_corrupt, tell=tell)
-    fingerprint = _fingerprint(data, [part, validation])
+    warm = WarmStart.open(Path(warm_start), scenario, tell) if warm_start is not None else None
+    source: dict[str, Any] = {"directory": str(data.directory), "fingerprint": _fingerprint(data, [part, validation])}
+    if warm:
+        source["warm_start"] = warm.origin
     if begun:
-        _check_same_data(directory, data, fingerprint)
+        _check_same_source(directory, source)
     _check_positives(part, scenario, data.directory)
     if training.early_stopping and not validation.sessions:
         raise InputError(
             f"training.early_stopping: goes by the validation part, and {data.directory} has no sessions in it; "
             "preprocess with a larger pipeline.split.validation, or leave it out"
         )
-    sizes = table_sizes(scenario, table_rows(scenario.features, data.assets(scenario.features)))
+    of_data = data.assets(scenario.features)
+    sizes = table_sizes(scenario, warm.table_rows(of_data) if warm else table_rows(scenario.features, of_data))
     check_room(sizes, directory, continued=begun)
 
     steps = math.ceil(part.sessions / training.batch_size)
-    run = _compiled_run(scenario, data, steps)
+    if not begun:
+        _empty(directory, scenario)
+    assets = _write_inputs(directory, data, scenario.features, warm, source, tell)
+    run = _compiled_run(scenario, assets, steps, warm)
     parameters = parameter_count(run.model)
     if show:
         show(size_table(sizes, parameters.dense))
-    if not begun:
-        _empty(directory, scenario)
-    _write_inputs(directory, run, data, fingerprint)
     checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps)
     if begun and not checkpoints.restore(tell):
         tell(f"warning: {directory}: has no checkpoint that can be read; the training starts anew")
-        run = _compiled_run(scenario, data, steps)
+        run = _compiled_run(scenario, assets, steps, warm)
         checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps)
     elif begun:
         tell(f"{directory}: {_continues(checkpoints, training, steps)}")
 
+    warm = None  # its tables are copied, and may be large
     progress = checkpoints.progress
     follow: list[tf.keras.callbacks.Callback] = [
         TrainingProgress(
@@ -153,6 +165,7 @@ def train(
     save_weights(run.model, directory)
     if tensorboard:
         write_projector(run.model, scenario.features, run.assets, directory / TENSORBOARD / TRAINING)
+    OptimizerState.of(run.model.optimizer).save(directory)
     (directory / HISTORY).write_text(json.dumps(progress.history, indent=2) + "\n", encoding="utf-8")
     marker: dict[str, Any] = {
         "best_epoch": progress.best_epoch,
@@ -164,6 +177,8 @@ def train(
         "data": {"directory": str(data.directory), "fingerprint": data.fingerprint()},
         "code": code,
     }
+    if "warm_start" in source:
+        marker["warm_start"] = source["warm_start"]
     if skip_corrupt:
         marker["skipped_sessions"] = {each.name: each.skipped for each in (part, validation)}
         tell(f"left out of broken files: {part.skipped:,} sessions of train, {validation.skipped:,} of validation")
@@ -196,10 +211,13 @@ def _batch_name(run: Run, part: TrainingPart, epoch: int, step: int) -> str:
     return f"a batch of {len(batch['session_id'])} sessions: {', '.join(ids)}, ..."
 
 
-def _compiled_run(scenario: Scenario, data: PreparedData, steps: int) -> Run:
+def _compiled_run(scenario: Scenario, assets: EncodingAssets, steps: int, warm: WarmStart | None) -> Run:
     tf.keras.utils.set_random_seed(scenario.training.seed)
-    run = new_run(scenario, data.assets(scenario.features))
-    run.model.compile(optimizer=optimizer(run.model, scenario.training, scenario.training.epochs * steps))
+    run = new_run(scenario, assets)
+    all_steps = scenario.training.epochs * steps
+    run.model.compile(optimizer=optimizer(run.model, scenario.training, all_steps, warm.steps if warm else 0))
+    if warm:
+        warm.give_to(run)
     return run
 
 
@@ -239,16 +257,24 @@ def _begun(directory: Path, scenario: Scenario, overwrite: bool) -> bool:
     return True
 
 
-def _check_same_data(directory: Path, data: PreparedData, fingerprint: str) -> None:
+def _check_same_source(directory: Path, source: Mapping[str, Any]) -> None:
+    """Checks that the training goes on with the data, and from the run, that it began with."""
     path = directory / CHECKPOINTS / _DATA
     if not path.exists():  # stopped before it began
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    if before["fingerprint"] != fingerprint:
+    if before["fingerprint"] != source["fingerprint"]:
         raise InputError(
             f"{directory}: holds a training that is not complete, begun on other sessions or files "
-            f"({before['directory']}) than {data.directory} gives now; give the same data, and --skip-corrupt as "
+            f"({before['directory']}) than {source['directory']} gives now; give the same data, and --skip-corrupt as "
             "before, to continue it, or start anew with --overwrite"
+        )
+    old, new = (each.get("warm_start", {"run": "fresh weights", "weights": None}) for each in (before, source))
+    if old["weights"] != new["weights"]:
+        named = f"other weights of {new['run']}" if old["run"] == new["run"] else f"{old['run']}, not {new['run']}"
+        raise InputError(
+            f"{directory}: holds a training that is not complete, begun from {named}; give the same --warm-start to "
+            "continue it, or start anew with --overwrite"
         )
 
 
@@ -282,12 +308,22 @@ def _empty(directory: Path, scenario: Scenario) -> None:
     (directory / SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
 
 
-def _write_inputs(directory: Path, run: Run, data: PreparedData, fingerprint: str) -> None:
+def _write_inputs(
+    directory: Path,
+    data: PreparedData,
+    features: Features,
+    warm: WarmStart | None,
+    source: Mapping[str, Any],
+    tell: Callable[[str], object],
+) -> EncodingAssets:
     """What the model takes from the data, and which data that is; a training that is continued writes the same."""
     shutil.rmtree(directory / VOCABULARIES, ignore_errors=True)
-    run.assets.copy_to(directory)
+    if warm:
+        tell(f"{directory}: {warm.write_assets(data.assets(features), directory)}")
+    else:
+        data.assets(features).copy_to(directory)
     (directory / CHECKPOINTS).mkdir(exist_ok=True)
     partial = directory / CHECKPOINTS / f"{_DATA}.partial"
-    known = {"directory": str(data.directory), "fingerprint": fingerprint}
-    partial.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / CHECKPOINTS / _DATA)
+    return EncodingAssets.load(directory, features)

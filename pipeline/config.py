@@ -211,7 +211,7 @@ class Propensity(Section):
 
 
 class Training(Section):
-    """Keras `fit`: AdamW for dense weights, Adagrad for embedding tables."""
+    """Keras `fit`: AdamW for dense weights, Adagrad or a lazy AdamW for embedding tables."""
 
     loss: Literal["pointwise", "listwise", "pairwise"] = Field(
         "pointwise",
@@ -231,8 +231,12 @@ class Training(Section):
     )
     warmup_steps: int = Field(0, ge=0, description="steps in which both rise from 0 before the schedule begins")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW, dense weights only")
-    table_learning_rate: float = Field(0.1, gt=0)
-    table_initial_accumulator: float = Field(1e-5, gt=0, description="Adagrad; 0.1 would barely move rows")
+    table_optimizer: Literal["adagrad", "lazy_adamw"] = Field(
+        "adagrad", description="both touch the looked-up rows alone. docs/training.md compares them"
+    )
+    table_learning_rate: float | None = Field(None, gt=0, description="default: 0.1 for adagrad, 0.003 for lazy_adamw")
+    table_initial_accumulator: float = Field(1e-5, gt=0, description="adagrad; 0.1 would barely move rows")
+    table_weight_decay: float = Field(0.0, ge=0, description="lazy_adamw, of the looked-up rows")
     clip_norm: float = Field(1.0, gt=0)
     shuffle_buffer: int = Field(20_000, ge=1, description="sessions")
     seed: int = Field(17, ge=0, lt=2**32)
@@ -253,6 +257,17 @@ class Training(Section):
                 f"positive_weight: is of the pointwise loss; {self.loss} compares positives with the others of their "
                 "session, where it would only scale the loss; leave it out"
             )
+        return self
+
+    @property
+    def rate_of_tables(self) -> float:
+        """`table_learning_rate`, or the optimizer's own where the scenario leaves it open."""
+        return self.table_learning_rate or {"adagrad": 0.1, "lazy_adamw": 3e-3}[self.table_optimizer]
+
+    @model_validator(mode="after")
+    def _adagrad_has_no_decay(self) -> Training:
+        if self.table_optimizer == "adagrad" and self.table_weight_decay:
+            raise ValueError("table_weight_decay: is of table_optimizer lazy_adamw; leave it out for adagrad")
         return self
 
     @property

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Scenario, load_scenario
+from pipeline.days import NO_DAY, DateRange, day_name
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import Features
@@ -108,6 +109,24 @@ class PreparedData:
             if not path.exists():
                 raise InputError(f"{path}: named by {MANIFEST} and not there; preprocess again")
         return [str(path) for path in paths]
+
+    def with_training_days(self, days: DateRange) -> PreparedData:
+        """The same data with a training part of these days alone; vocabularies and statistics stay those of all.
+
+        Raises:
+            InputError: it has no such day.
+        """
+        part = self.manifest["parts"]["train"]
+        kept = {day: entry for day, entry in part["days"].items() if day in days}
+        if not kept:
+            there = sorted(part["days"])
+            has = f"it has {there[0]} to {there[-1]}" if there else "it has none"
+            if there == [day_name(NO_DAY)]:
+                has = "it is not partitioned by day (pipeline.partition_by)"
+            raise InputError(f"{self.directory}: has no training day in {days}; {has}")
+        totals = {name: sum(entry[name] for entry in kept.values()) for name in ("sessions", "candidates", "positives")}
+        train = {**totals, "days": kept}
+        return replace(self, manifest={**self.manifest, "parts": {**self.manifest["parts"], "train": train}})
 
     def sessions(self, part: Part) -> int:
         """How many records the part has."""

@@ -193,6 +193,27 @@ def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -
     assert [run["date_range"] for run in manifest["runs"]] == ["2024-01-10:2024-02-01", "2024-02-02:2024-02-02"]
 
 
+@pytest.mark.slow
+def test_a_new_day_alone_is_trained_from_the_run_of_the_days_before(job: Path, tmp_path: Path) -> None:
+    prepared, before, after = (tmp_path / name for name in ("prepared", "before", "after"))
+    source: list[str | Path] = ["preprocess", CONFIG, "--input", job / "log", "--output", prepared]
+    awmoe(*source, "--set=pipeline.split={test_start: 2024-02-20}", "--date-range", "2024-01-20:2024-02-20")
+    awmoe("train", CONFIG, "--data", prepared, "--output", before, *SMALL)
+    awmoe(*source, "--set=pipeline.split={test_start: 2024-02-21}", "--date-range", "2024-02-20:2024-02-21")
+    day: list[str | Path] = ["train", CONFIG, "--data", prepared, "--output", after, "--warm-start", before, *SMALL]
+    told = awmoe(*day, "--date-range", "2023-02-20", code=2).stderr
+    assert "has no training day in 2023-02-20:2023-02-20; it has 2024-01-20 to 2024-02-20" in told
+    assert f"{after}: starts from {before}; new rows: " in awmoe(*day, "--date-range", "2024-02-20").stderr
+    days = json.loads((prepared / "manifest.json").read_text())["parts"]["train"]["days"]
+    assert json.loads((after / "run.json").read_text())["sessions"] == days["2024-02-20"]["sessions"] > 0
+    old, new = ((run / "vocabularies" / "item.txt").read_text() for run in (before, after))
+    assert new.startswith(old)
+    awmoe("evaluate", after, "--data", prepared)
+    awmoe("export", after, "--output", tmp_path / "models", "--data", prepared)
+    told = awmoe(*day, "--overwrite", "--set=model.hidden_layers=[8]", code=2).stderr
+    assert f"{before}: was trained with `model.hidden_layers: (16,)` and the scenario says `(8,)`" in told
+
+
 def test_rank_waits_for_a_server_no_longer_than_it_is_told(job: Path) -> None:
     arguments = ("--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--wait", "0.5")
     assert "not reached within 0.5 s" in awmoe("rank", *arguments, code=1).stderr

@@ -1,8 +1,9 @@
-"""AdamW for dense weights, Adagrad for tables."""
+"""AdamW for dense weights, Adagrad or a lazy AdamW for tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from pipeline.errors import InputError
 from tiny_data import tiny_scenario, write_tiny_data
 
 
-def test_a_step_touches_looked_up_rows_only_and_every_dense_weight(tmp_path: Path) -> None:
-    scenario = tiny_scenario(training={"weight_decay": 0.1})
+@pytest.mark.parametrize("tables", [{}, {"table_optimizer": "lazy_adamw", "table_weight_decay": 0.1}])
+def test_a_step_touches_looked_up_rows_only_and_every_dense_weight(tables: dict[str, Any], tmp_path: Path) -> None:
+    scenario = tiny_scenario(training={"weight_decay": 0.1, **tables})
     data = write_tiny_data(tmp_path, scenario, sessions=4)
     run = new_run(scenario, data.assets(scenario.features))
     model = run.model
@@ -35,8 +37,9 @@ def test_a_step_touches_looked_up_rows_only_and_every_dense_weight(tmp_path: Pat
     assert all(moved.any() for moved in dense.values()), [n for n, moved in dense.items() if not moved.any()]
 
 
-def test_its_state_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
-    scenario = tiny_scenario()
+@pytest.mark.parametrize("tables", ["adagrad", "lazy_adamw"])
+def test_its_state_comes_back_from_a_checkpoint(tables: str, tmp_path: Path) -> None:
+    scenario = tiny_scenario(training={"table_optimizer": tables})
     data = write_tiny_data(tmp_path / "data", scenario, sessions=8)
     results = []
     for restored in (False, True):
@@ -77,3 +80,13 @@ def test_the_rates_rise_from_0_before_the_schedule_begins(schedule: str, tmp_pat
             assert float(part._learning_rate(step)) == pytest.approx(highest * share, rel=1e-5, abs=1e-6)
     with pytest.raises(InputError, match="warmup_steps: 10 must be below the steps of the whole training, 10 here"):
         optimizer(run.model, scenario.training, steps=10)
+
+
+def test_the_tables_learning_rate_is_their_optimizers_own_by_default() -> None:
+    rates = [
+        tiny_scenario(training=training).training.rate_of_tables
+        for training in ({}, {"table_optimizer": "lazy_adamw"}, {"table_learning_rate": 0.03})
+    ]
+    assert rates == [0.1, 3e-3, 0.03]
+    with pytest.raises(InputError, match=r"table_weight_decay: is of table_optimizer lazy_adamw"):
+        tiny_scenario(training={"table_weight_decay": 0.1})

@@ -1,0 +1,119 @@
+"""A training that starts from the weights of an earlier run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from model.grown_assets import write_grown_assets
+from model.optimizer import optimizer
+from model.optimizer_state import OptimizerState
+from model.run_directory import Run, load_run
+from model.weights_fingerprint import weights_fingerprint
+from pipeline.config import Scenario
+from pipeline.encoding_assets import EncodingAssets
+from pipeline.errors import InputError
+from pipeline.setting_difference import setting_difference
+
+#: Keys of the features and the model that change neither the weights' shapes nor what a trained model answers.
+_OF_TRAINING_ALONE = re.compile(
+    r"features\.tables\.[^.]+\.min_count|model\.(id_dropout|embedding_l2|contrastive\..+)"
+    r"|model\.experts\.(load_balance|adversarial|disagreeing)"
+)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The run that a training starts from.
+
+    Attributes:
+        directory: of the run.
+        run: it.
+        state: of its optimizer; None where the run has none.
+    """
+
+    directory: Path
+    run: Run
+    state: OptimizerState | None
+
+    @classmethod
+    def open(cls, directory: Path, scenario: Scenario, tell: Callable[[str], object]) -> WarmStart:
+        """Loads the run.
+
+        Args:
+            directory: of a complete run.
+            scenario: of the training that starts from it.
+            tell: gets a warning where the optimizer begins anew.
+
+        Raises:
+            InputError: there is no complete run, or its features or model are others than the scenario's.
+        """
+        run = load_run(directory)
+        old, new = (_what_weights_depend_on(each) for each in (run.scenario, scenario))
+        if difference := setting_difference(old, new, lambda key: not _OF_TRAINING_ALONE.fullmatch(key)):
+            raise InputError(
+                f"{directory}: was trained with {difference}; start from a run of the same features and model, or "
+                "train without --warm-start"
+            )
+        state = OptimizerState.of(optimizer(run.model, run.scenario.training))
+        if not state.load(directory):
+            tell(f"warning: {directory}: has no optimizer.*; the optimizer begins anew, and its first steps are large")
+            return cls(directory, run, None)
+        before, after = (each.training.table_optimizer for each in (run.scenario, scenario))
+        if before != after:
+            tell(f"warning: {directory}: its tables were trained with {before}; {after} begins anew")
+        return cls(directory, run, state)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Tells it from other runs."""
+        return {"run": str(self.directory), "weights": weights_fingerprint(self.run.model)}
+
+    @property
+    def steps(self) -> int:
+        """That the optimizer has made."""
+        return int(self.state.steps[0]) if self.state else 0
+
+    def table_rows(self, data: EncodingAssets) -> dict[str, int]:
+        """Rows of each table that `write_assets` makes."""
+        rows = dict(self.run.preprocessing.table_rows)
+        for table in self.run.assets.vocabularies:
+            rows[table] += len(set(data.vocabulary(table)) - set(self.run.assets.vocabulary(table)))
+        return rows
+
+    def write_assets(self, data: EncodingAssets, directory: Path) -> str:
+        """Writes the run's vocabularies, grown by the data's, and its statistics; says in words what was added."""
+        added = write_grown_assets(self.run.assets, data, directory)
+        grown = ", ".join(f"{len(values):,} of {table}" for table, values in added.items() if values)
+        return f"starts from {self.directory}; new rows: {grown or 'none'}"
+
+    def give_to(self, run: Run) -> None:
+        """Gives a new run, compiled and with grown vocabularies, the weights and the optimizer's state.
+
+        A new row begins as the row that the old model used for its value, one of those for values outside the
+        vocabulary, so that the new model answers as the old one until it is trained. Of a new row the optimizer knows
+        nothing.
+        """
+        for old_layer, new_layer in zip(self.run.model.layers, run.model.layers, strict=True):
+            if new_layer is not run.model.embedding:
+                for old, new in zip(old_layer.weights, new_layer.weights, strict=True):
+                    new.assign(old)
+        for table, old in self.run.model.embedding.tables.items():
+            rows = tf.range(old.shape[0])
+            if added := run.assets.vocabulary(table)[len(self.run.assets.vocabulary(table)) :]:
+                rows = tf.concat([rows, self.run.preprocessing.rows(table, tf.constant(added))], axis=0)
+            run.model.embedding.tables[table].assign(tf.gather(old, rows))
+        if self.state:
+            before, after = (each.scenario.training.table_optimizer for each in (self.run, run))
+            self.state.give_to(OptimizerState.of(run.model.optimizer), tables=before == after)
+
+
+def _what_weights_depend_on(scenario: Scenario) -> dict[str, object]:
+    settings = scenario.model_dump(include={"features", "model"})
+    # the contrastive loss has no weights
+    settings["model"]["name"] = settings["model"]["name"].removesuffix("_cl")
+    return settings
