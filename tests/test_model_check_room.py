@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from model import available_memory, check_room
 from model.available_memory import AvailableMemory
+from model.optimizer import optimizer
+from model.optimizer_state import OptimizerState
+from model.run_directory import new_run
 from model.table_size import TableSize, table_sizes
 from model.train import train
 from pipeline.errors import InputError
@@ -82,7 +86,6 @@ def test_the_table_is_shown_before_training_and_adds_up(tmp_path: Path) -> None:
     data = write_tiny_data(tmp_path / "data", scenario, sessions=4)
     with pytest.raises(Shown) as shown:
         train(scenario, data, tmp_path / "run", verbose=0, show=show)
-    assert not (tmp_path / "run").exists()
     rows = [line.split() for line in str(shown.value).splitlines()[2:] if line.strip()]
     (item,) = (row for row in rows if row[0] == "item")
     assert item == ["item", "15", "4", "60", "240", "bytes", "240", "bytes"]
@@ -96,3 +99,13 @@ def test_sizes_are_the_largest_first_by_declared_columns() -> None:
     sizes = table_sizes(tiny_scenario(), {"tag": 9, "item": 15, "item_weight": 5})
     assert sizes == [TableSize("item", 15, 4), TableSize("tag", 9, 3), TableSize("item_weight", 5, 4)]
     assert (sizes[0].parameters, sizes[0].weight_bytes, sizes[0].bytes) == (60, 240, 480)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "lazy_adamw"])
+def test_the_optimizers_bytes_are_those_of_its_variables(name: str, tmp_path: Path) -> None:
+    scenario = tiny_scenario(training={"table_optimizer": name})
+    run = new_run(scenario, write_tiny_data(tmp_path, scenario, sessions=4).assets(scenario.features))
+    state = OptimizerState.of(optimizer(run.model, scenario.training))
+    sizes = table_sizes(scenario, run.preprocessing.table_rows)
+    kept = sum(4 * int(np.prod(variable.shape)) for variable in state.tables)
+    assert sum(size.optimizer_bytes for size in sizes) == kept
