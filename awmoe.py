@@ -193,8 +193,21 @@ def validate(
 @SET
 @OVERWRITE
 @click.option("--skip-corrupt", is_flag=True, help="Leave out what cannot be read of a broken file, and count it.")
+@click.option(
+    "--strategy",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "mirrored", "multi_worker"]),
+    help="One device, all GPUs of this machine, or those of the machines that TF_CONFIG names.",
+)
 def train(
-    config: Path, data: Path, output: Path, overrides: tuple[str, ...], overwrite: bool, skip_corrupt: bool
+    config: Path,
+    data: Path,
+    output: Path,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+    skip_corrupt: bool,
+    strategy: Any,
 ) -> None:
     """Train the model with Keras `fit`; keeps the epoch with the best validation AUC (docs/training.md).
 
@@ -209,14 +222,20 @@ def train(
     from pipeline.quiet_tensorflow import quiet_tensorflow
 
     prepared = PreparedData.open(data)
+    if strategy == "multi_worker":
+        click.echo("multi_worker: begins when all workers of TF_CONFIG are there", err=True)
     with quiet_tensorflow():
+        from model.distribution import distribution_strategy
         from model.train import train as run
+
+        distribution = distribution_strategy(strategy)
     run(
         scenario,
         prepared,
         output,
         overwrite=overwrite,
         skip_corrupt=skip_corrupt,
+        strategy=distribution,
         # a bar for a person; one line an epoch for a log file
         verbose=1 if sys.stdout.isatty() else 2,
         tell=partial(click.echo, err=True),

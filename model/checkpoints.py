@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,13 +60,15 @@ class Checkpoints:
         model: built and compiled; what is restored goes into it.
         directory: made when it is not there.
         steps: of an epoch.
+        chief: false for the other workers, whose part in saving TensorFlow needs, but not what they write:
+            it is thrown away, and they restore what the chief saved.
 
     Attributes:
         progress: saved and restored with the rest.
         last: what was saved or restored last, without the ends of its files' names.
     """
 
-    def __init__(self, model: Ranker, directory: Path, steps: int) -> None:
+    def __init__(self, model: Ranker, directory: Path, steps: int, *, chief: bool = True) -> None:
         self.progress, self.last = Progress(), ""
         self._model, self._directory, self._steps = model, directory, steps
         self._checkpoint = tf.train.Checkpoint(
@@ -77,8 +80,12 @@ class Checkpoints:
         )
         # What the manager saves has this counter; one that is not made yet could not be read.
         _ = self._checkpoint.save_counter
+        self._thrown_away = None if chief else tempfile.TemporaryDirectory(prefix="awmoe-worker-")
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(directory), max_to_keep=_KEPT, checkpoint_name=_NAME
+            self._checkpoint,
+            self._thrown_away.name if self._thrown_away else str(directory),
+            max_to_keep=_KEPT,
+            checkpoint_name=_NAME,
         )
 
     def save(self) -> None:
@@ -86,13 +93,16 @@ class Checkpoints:
         progress = self.progress
         progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-_KEPT:]
         self.last = self._manager.save(checkpoint_number=progress.epoch * self._steps + progress.step)
+        if self._thrown_away:
+            return
         for path in self._directory.glob("best-*"):
             if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):
                 path.unlink()
 
     def save_best(self) -> None:
         """Saves the weights as those of `progress.best_epoch`."""
-        save_weights(self._model, self._directory, _best(self.progress.best_epoch))
+        if not self._thrown_away:
+            save_weights(self._model, self._directory, _best(self.progress.best_epoch))
 
     def load_best(self) -> None:
         """Loads the weights of `progress.best_epoch` into the model.

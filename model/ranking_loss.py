@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.global_mean import global_mean
+
 
 def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """The loss of a batch, a scalar.
+    """The loss of a batch, a scalar; its means are those of the global batch, `model/global_mean.py`.
 
     - `pointwise`: mean over real candidates of `-[y log p + (1 - y) log(1 - p)]`, eq. 1. Only
       this one makes `p` a probability.
@@ -29,7 +31,7 @@ def ranking_loss(name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tenso
 
 
 def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), tf.cast(real, logits.dtype))
+    return global_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), tf.cast(real, logits.dtype))
 
 
 def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
@@ -37,7 +39,7 @@ def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tenso
     # The lowest finite number, not -inf, whose product with a label of 0 would be NaN.
     log_softmax = tf.nn.log_softmax(tf.where(real, logits, logits.dtype.min), axis=-1)
     losses = -tf.math.divide_no_nan(tf.reduce_sum(labels * tf.where(real, log_softmax, 0.0), axis=-1), positives)
-    return _mean(losses, tf.cast(positives > 0, logits.dtype))
+    return global_mean(losses, tf.cast(positives > 0, logits.dtype))
 
 
 def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
@@ -47,11 +49,7 @@ def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor) -> tf.Tenso
     losses = tf.nn.softplus(logits[:, tf.newaxis, :] - logits[:, :, tf.newaxis])
     count = tf.reduce_sum(pairs, axis=[1, 2])
     means = tf.math.divide_no_nan(tf.reduce_sum(losses * pairs, axis=[1, 2]), count)
-    return _mean(means, tf.cast(count > 0, logits.dtype))
-
-
-def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    return global_mean(means, tf.cast(count > 0, logits.dtype))
 
 
 _LOSSES = {"pointwise": _pointwise, "listwise": _listwise, "pairwise": _pairwise}

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from model.checkpoints import Checkpoints
 from model.dataset import broken_files_named, raw_dataset, session_dataset
+from model.distribution import wait_for_workers
 from model.optimizer import optimizer
 from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, Run, new_run, save_weights
 from model.training_part import TrainingPart, training_part
@@ -38,6 +39,7 @@ def train(
     *,
     overwrite: bool = False,
     skip_corrupt: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
     verbose: int | str = "auto",
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     tell: Callable[[str], object] = _log.warning,
@@ -54,6 +56,8 @@ def train(
         run_directory: must be empty or new, or hold a training that is not complete.
         overwrite: replace a run or a training that is there.
         skip_corrupt: leave out what cannot be read of a broken file, and count it.
+        strategy: of `distribution_strategy`; default: one device. Every worker calls this with the same
+            arguments, `data` and `run_directory` on a file system that they share; one of them, the chief, writes.
         verbose: as of Keras `fit`.
         callbacks: more of them for `fit`.
         tell: gets lines for a person: where the training continues, what is left out.
@@ -63,12 +67,19 @@ def train(
 
     Raises:
         InputError: the directory is taken; the training part is empty, has no positives or is
-            broken; the loss is no longer finite.
+            broken; a batch has fewer sessions than there are replicas; the loss is no longer finite.
     """
+    strategy = strategy or tf.distribute.get_strategy()
+    chief = strategy.extended.should_checkpoint
     directory = Path(run_directory)
     begun = _begun(directory, scenario, overwrite)
     data.check_features(scenario)
     training = scenario.training
+    if training.batch_size < strategy.num_replicas_in_sync:
+        raise InputError(
+            f"training.batch_size: is {training.batch_size}, of all replicas together, and there are "
+            f"{strategy.num_replicas_in_sync} of them; give each at least one session"
+        )
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     part = training_part(data, "train", skip_corrupt=skip_corrupt, tell=tell)
@@ -79,15 +90,17 @@ def train(
     _check_positives(part, scenario, data.directory)
 
     steps = math.ceil(part.sessions / training.batch_size)
-    run = _compiled_run(scenario, data, steps)
-    if not begun:
+    run = _compiled_run(scenario, data, steps, strategy)
+    wait_for_workers(strategy)  # all have seen the directory as it was
+    if chief and not begun:
         _empty(directory, scenario)
-    _write_inputs(directory, run, data, fingerprint)
-    checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps)
+    if chief:
+        _write_inputs(directory, run, data, fingerprint)
+    checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps, chief=chief)
     if begun and not checkpoints.restore(tell):
         tell(f"warning: {directory}: has no checkpoint that can be read; the training starts anew")
-        run = _compiled_run(scenario, data, steps)
-        checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps)
+        run = _compiled_run(scenario, data, steps, strategy)
+        checkpoints = Checkpoints(run.model, directory / CHECKPOINTS, steps, chief=chief)
     elif begun:
         tell(f"{directory}: {_continues(checkpoints, training.epochs, steps)}")
 
@@ -98,12 +111,13 @@ def train(
 
     def fit(epochs: range, skip: int) -> None:
         run.model.fit(
-            _dataset(run, part, epochs, skip),
-            validation_data=_dataset(run, validation) if validation.sessions else None,
+            _distributed(strategy, run, part, epochs, skip),
+            validation_data=_distributed(strategy, run, validation) if validation.sessions else None,
+            validation_steps=math.ceil(validation.sessions / training.batch_size) if validation.sessions else None,
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             steps_per_epoch=steps - skip,
-            verbose=verbose,
+            verbose=verbose if chief else 0,
             callbacks=[follow, *callbacks],
         )
 
@@ -113,6 +127,9 @@ def train(
         if progress.epoch < training.epochs:
             fit(range(progress.epoch, training.epochs), 0)
 
+    if not chief:
+        wait_for_workers(strategy)
+        return progress.history
     checkpoints.load_best()
     save_weights(run.model, directory)
     (directory / HISTORY).write_text(json.dumps(progress.history, indent=2) + "\n", encoding="utf-8")
@@ -122,10 +139,32 @@ def train(
         tell(f"left out of broken files: {part.skipped:,} sessions of train, {validation.skipped:,} of validation")
     (directory / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(directory / CHECKPOINTS)
+    wait_for_workers(strategy)  # none says that it is complete before it is
     return progress.history
 
 
-def _dataset(run: Run, part: TrainingPart, epochs: range | None = None, skip: int = 0) -> tf.data.Dataset:
+def _distributed(
+    strategy: tf.distribute.Strategy, run: Run, part: TrainingPart, epochs: range | None = None, skip: int = 0
+) -> tf.data.Dataset:
+    """Batches of which each replica gets its part; arguments as of `_dataset`."""
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        replicas = context.num_replicas_in_sync
+        each = replicas // context.num_input_pipelines
+        own = range(context.input_pipeline_id * each, (context.input_pipeline_id + 1) * each)
+        return _dataset(run, part, epochs, skip, replicas, own)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def _dataset(
+    run: Run,
+    part: TrainingPart,
+    epochs: range | None = None,
+    skip: int = 0,
+    replicas: int = 1,
+    own: range | None = None,
+) -> tf.data.Dataset:
     """Shuffled batches of the epochs; without epochs all batches as they come."""
     training = run.scenario.training
     return session_dataset(
@@ -139,6 +178,8 @@ def _dataset(run: Run, part: TrainingPart, epochs: range | None = None, skip: in
         seed=training.seed,
         epochs=epochs or range(1),
         skip=skip,
+        replicas=replicas,
+        own=own,
     )
 
 
@@ -148,10 +189,13 @@ def _batch_name(run: Run, part: TrainingPart, epoch: int, step: int) -> str:
     return f"a batch of {len(batch['session_id'])} sessions: {', '.join(ids)}, ..."
 
 
-def _compiled_run(scenario: Scenario, data: PreparedData, steps: int) -> Run:
+def _compiled_run(scenario: Scenario, data: PreparedData, steps: int, strategy: tf.distribute.Strategy) -> Run:
     tf.keras.utils.set_random_seed(scenario.training.seed)
-    run = new_run(scenario, data.assets(scenario.features))
-    run.model.compile(optimizer=optimizer(run.model, scenario.training, scenario.training.epochs * steps))
+    with strategy.scope():
+        run = new_run(scenario, data.assets(scenario.features))
+        run.model.compile(optimizer=optimizer(run.model, scenario.training, scenario.training.epochs * steps))
+    # A metric's result is that of all replicas already: Keras shall not add them up.
+    run.model.distribute_reduction_method = "first"
     return run
 
 
