@@ -202,6 +202,13 @@ def validate(
 @click.option(
     "--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write curves and embeddings for it."
 )
+@click.option(
+    "--strategy",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "mirrored", "multi_worker"]),
+    help="One device, all GPUs of this machine, or those of the machines that TF_CONFIG names.",
+)
 def train(
     config: Path,
     data: Path,
@@ -212,6 +219,7 @@ def train(
     overwrite: bool,
     skip_corrupt: bool,
     tensorboard: bool,
+    strategy: Any,
 ) -> None:
     """Train the ranking model that CONFIG describes on prepared sessions (docs/training.md).
 
@@ -249,10 +257,15 @@ def train(
     prepared = PreparedData.open(data)
     if date_range is not None:
         prepared = prepared.with_training_days(DateRange.parse(date_range))
+    if strategy == "multi_worker":
+        click.echo("multi_worker: begins when all workers of TF_CONFIG are there", err=True)
     with quiet_tensorflow():
         from rich.console import Console
 
+        from model.distribution import distribution_strategy
         from model.train import train as run
+
+        distribution = distribution_strategy(strategy)
     run(
         scenario,
         prepared,
@@ -260,6 +273,7 @@ def train(
         warm_start=warm_start,
         overwrite=overwrite,
         skip_corrupt=skip_corrupt,
+        strategy=distribution,
         # a bar for a person; one line an epoch for a log file
         verbose=1 if sys.stdout.isatty() else 2,
         tell=partial(click.echo, err=True),

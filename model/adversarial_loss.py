@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.global_mean import global_mean
 from model.random_numbers import RandomNumbers
 
 
@@ -24,7 +25,7 @@ def draw_disagreeing(gate: tf.Tensor, disagreeing: int, random_numbers: RandomNu
 
 
 def adversarial_loss(scores: tf.Tensor, gate: tf.Tensor, drawn: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Mean over real candidates of `-sum (p_top - p_drawn)^2`, with `p = sigmoid(s)`.
+    """Mean over the global batch's real candidates of `-sum (p_top - p_drawn)^2`, with `p = sigmoid(s)`.
 
     The pairs are of the expert with the largest weight, whatever its sign, and of those drawn.
     The original takes the scores themselves, which may grow without bound; of probabilities no
@@ -48,8 +49,7 @@ def adversarial_loss(scores: tf.Tensor, gate: tf.Tensor, drawn: tf.Tensor, real:
     probability = tf.sigmoid(scores)
     difference = tf.reduce_sum(probability * top, axis=-1, keepdims=True) - probability
     squares = tf.reduce_sum(tf.square(difference) * others, axis=-1)
-    mask = tf.cast(real, squares.dtype)
-    return -tf.math.divide_no_nan(tf.reduce_sum(squares * mask), tf.reduce_sum(mask))
+    return -global_mean(squares, tf.cast(real, squares.dtype))
 
 
 def _top(gate: tf.Tensor) -> tf.Tensor:

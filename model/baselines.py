@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from model.category_gate import CategoryGate
+from model.global_mean import global_mean
 from model.ranker import Encoded, Gate, Losses, Ranker, Session
 from model.top_k_gate import TopKGate
 from pipeline.config import Scenario
@@ -68,4 +69,4 @@ class CategoryMoE(Ranker):
         distances = tf.reduce_sum(squares, axis=-1)
         if distances.shape.rank == 2:
             distances = tf.boolean_mask(distances, self._real(encoded, "candidate"))
-        return tf.reduce_mean(distances)
+        return global_mean(distances)

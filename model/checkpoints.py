@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,15 +66,18 @@ class Checkpoints:
         model: built and compiled; what is restored goes into it.
         directory: made when it is not there.
         steps: of an epoch.
+        chief: false for the other workers, whose part in saving TensorFlow needs, but not what they write:
+            it is thrown away, and they restore what the chief saved.
 
     Attributes:
+        directory, steps, chief: as given.
         progress: saved and restored with the rest.
         last: what was saved or restored last, without the ends of its files' names.
     """
 
-    def __init__(self, model: Ranker, directory: Path, steps: int) -> None:
+    def __init__(self, model: Ranker, directory: Path, steps: int, *, chief: bool = True) -> None:
         self.progress, self.last = Progress(), ""
-        self._model, self._directory, self._steps = model, directory, steps
+        self.directory, self.steps, self.chief, self._model = directory, steps, chief, model
         self._checkpoint = tf.train.Checkpoint(
             layers=layers_checkpoint(model),
             optimizer=model.optimizer,
@@ -83,22 +87,29 @@ class Checkpoints:
         )
         # What the manager saves has this counter; one that is not made yet could not be read.
         _ = self._checkpoint.save_counter
+        self._thrown_away = None if chief else tempfile.TemporaryDirectory(prefix="awmoe-worker-")
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(directory), max_to_keep=KEPT, checkpoint_name=_NAME
+            self._checkpoint,
+            self._thrown_away.name if self._thrown_away else str(directory),
+            max_to_keep=KEPT,
+            checkpoint_name=_NAME,
         )
 
     def save(self) -> None:
         """Saves all; deletes what none of the newest checkpoints needs any more."""
         progress = self.progress
         progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-KEPT:]
-        self.last = self._manager.save(checkpoint_number=progress.epoch * self._steps + progress.step)
-        for path in self._directory.glob("best-*"):
+        self.last = self._manager.save(checkpoint_number=progress.epoch * self.steps + progress.step)
+        if not self.chief:
+            return
+        for path in self.directory.glob("best-*"):
             if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):
                 path.unlink()
 
     def save_best(self) -> None:
         """Saves the weights as those of `progress.best_epoch`."""
-        save_weights(self._model, self._directory, _best(self.progress.best_epoch))
+        if self.chief:
+            save_weights(self._model, self.directory, _best(self.progress.best_epoch))
 
     def load_best(self) -> None:
         """Loads the weights of `progress.best_epoch` into the model.
@@ -106,7 +117,7 @@ class Checkpoints:
         Raises:
             InputError: they are gone or broken.
         """
-        load_weights(self._model, self._directory, _best(self.progress.best_epoch))
+        load_weights(self._model, self.directory, _best(self.progress.best_epoch))
 
     def restore(self, warn: Callable[[str], object]) -> bool:
         """Restores the newest checkpoint that can be read; one that cannot be is skipped for the one before.
@@ -116,7 +127,7 @@ class Checkpoints:
         Args:
             warn: gets a line for each that is skipped.
         """
-        found = [path.with_suffix("") for path in self._directory.glob(f"{_NAME}-*.index")]
+        found = [path.with_suffix("") for path in self.directory.glob(f"{_NAME}-*.index")]
         for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
             try:
                 read_checkpoint(self._checkpoint, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.global_mean import global_mean
 from model.random_numbers import RandomNumbers
 from pipeline import config
 
@@ -29,13 +30,13 @@ class Contrastive(tf.keras.layers.Layer):
         self._options, self._random = options, random_numbers
 
     def call(self, gates: tf.Tensor, positives: tf.Tensor, users: tf.Tensor) -> tf.Tensor:
-        """The mean loss, a scalar.
+        """The mean loss, a scalar; that of the global batch, `model/global_mean.py`.
 
         Args:
             gates: `[B, K]`.
             positives: `[B, K]`, the gates of the sessions' other views, `model/augmentation.py`.
             users: int64 `[B]`; a gate's negatives are of other users. Where the batch has fewer
-                than `negatives`, those it has are used.
+                than `negatives`, those it has are used. Of several replicas each draws from its own part.
         """
         order = tf.argsort(self._random.uniform(tf.shape(users)))
         gates, positives, users = (tf.gather(tensor, order) for tensor in (gates, positives, users))
@@ -47,7 +48,7 @@ class Contrastive(tf.keras.layers.Layer):
         # The lowest finite number, not -inf, whose gradient would be NaN.
         different = tf.where(valid, different / self._options.temperature, different.dtype.min)
         logits = tf.concat([similar / self._options.temperature, different], axis=-1)
-        return -tf.reduce_mean(tf.nn.log_softmax(logits, axis=-1)[:, 0])
+        return -global_mean(tf.nn.log_softmax(logits, axis=-1)[:, 0])
 
     def _draw(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Positions of other sessions `[B, draws]`, and which to use: the first `negatives` of other users.
@@ -55,7 +56,9 @@ class Contrastive(tf.keras.layers.Layer):
         Sessions are in random order, so the next ones are a random draw without repetition.
         """
         batch = tf.shape(users)[0]
-        steps = tf.range(1, tf.minimum(self._options.negatives + _SPARE_DRAWS, batch - 1) + 1)
+        # A replica's part of the last batch may have no session.
+        others = tf.maximum(batch - 1, 0)
+        steps = tf.range(1, tf.minimum(self._options.negatives + _SPARE_DRAWS, others) + 1)
         drawn = (tf.range(batch)[:, tf.newaxis] + steps) % batch
         other = tf.gather(users, drawn) != users[:, tf.newaxis]
         return drawn, other & (tf.cumsum(tf.cast(other, tf.int32), axis=1) <= self._options.negatives)

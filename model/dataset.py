@@ -34,6 +34,8 @@ def session_dataset(
     epochs: range = range(1),
     skip: int = 0,
     weigh: Callable[[Mapping[str, tf.Tensor]], tf.Tensor] | None = None,
+    replicas: int = 1,
+    own: range | None = None,
 ) -> tf.data.Dataset:
     """Batches of encoded sessions, as Keras `fit` takes them.
 
@@ -45,9 +47,12 @@ def session_dataset(
     It is the same whenever it is read: each epoch's depends on `seed` and on the epoch's number alone,
     so that a training can go on in the middle of one.
 
+    For several replicas each batch is cut into parts that differ by one session at most, and come one after
+    the other; a part may have no session. All sessions are read, but only those of the own parts parsed.
+
     Args:
         files: gzipped TFRecords of `tf.train.Example`, one a session.
-        batch_size: sessions.
+        batch_size: sessions, of all replicas together.
         sessions: how many the files must hold.
         records: how many of each file are read, from its beginning; default: all.
         shuffle_buffer: sessions; default: no shuffling.
@@ -55,7 +60,10 @@ def session_dataset(
         epochs: whose batches, one epoch's after the other's.
         skip: this many batches are left out at the beginning, less than an epoch's.
         weigh: raw sessions to weights of their candidates in the loss, as `candidate_weights` makes it.
+        replicas: parts that each batch is cut into.
+        own: which of them are given; default: all.
     """
+    own = range(replicas) if own is None else own
 
     def encode(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         kept = {name: raw[name] for name in ("candidate_label", "session_id", "user_id")}
@@ -71,14 +79,13 @@ def session_dataset(
         seeds = tf.data.Dataset.random(epoch_seed, rerandomize_each_iteration=False).batch(2)
         return tf.data.Dataset.zip(examples.batch(_SIDE * _SIDE * batch_size), seeds)
 
-    specs = (*features.score_inputs, *RECORD_COLUMNS)
     of_epochs = reduce(tf.data.Dataset.concatenate, map(windows, epochs)).skip(skip // (_SIDE * _SIDE))
-    by_length = of_epochs.map(
-        lambda window, seed: (_by_length(_parse(window, specs), batch_size), seed), num_parallel_calls=2
+    by_length = of_epochs.map(lambda window, seed: (_by_length(window, batch_size), seed), num_parallel_calls=2)
+    batches = by_length.flat_map(
+        lambda window, seed: _batches(window, batch_size, seed if shuffle_buffer else None, replicas, own)
     )
-    batches = by_length.flat_map(lambda window, seed: _batches(window, batch_size, seed if shuffle_buffer else None))
-    batches = batches.skip(skip % (_SIDE * _SIDE))
-    raw_batches = batches.map(lambda batch: _padded(batch, specs), num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.skip(len(own) * (skip % (_SIDE * _SIDE)))
+    raw_batches = batches.map(lambda batch: raw_batch(batch, features), num_parallel_calls=tf.data.AUTOTUNE)
     return raw_batches.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -199,22 +206,26 @@ def _parse(serialized: tf.Tensor, specs: Sequence[InputSpec]) -> dict[str, tf.Te
     return parsed
 
 
-def _by_length(window: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Tensor]:
-    """A window's sessions so that each batch's are alike in candidates and behaviours, and little is padding."""
-    by_candidates = tf.argsort(tf.argsort(window["candidate_count"]))  # the rank of each session
+def _by_length(window: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """A window's serialized sessions so that each batch's are alike in candidates and behaviours: little is padding."""
+    counts = tf.io.parse_example(window, {name: tf.io.FixedLenFeature([], tf.int64) for name in _COUNT.values()})
+    behaviors, candidates = counts[_COUNT["T"]], counts[_COUNT["N"]]
+    by_candidates = tf.argsort(tf.argsort(candidates))  # the rank of each session
     group = tf.cast(by_candidates // (_SIDE * batch_size), tf.int64)
-    order = tf.argsort(group * (1 + tf.reduce_max(window["behavior_count"])) + window["behavior_count"])
-    return {name: tf.gather(column, order) for name, column in window.items()}
+    return tf.gather(window, tf.argsort(group * (1 + tf.reduce_max(behaviors)) + behaviors))
 
 
-def _batches(window: dict[str, tf.Tensor], batch_size: int, seed: tf.Tensor | None) -> tf.data.Dataset:
-    """A window's batches; in random order by a seed `[2]`."""
-    starts = tf.range(0, tf.shape(window["candidate_count"])[0], batch_size)
+def _batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor | None, replicas: int, own: range) -> tf.data.Dataset:
+    """The own parts of a window's batches; these in random order by a seed `[2]`."""
+    sessions = tf.shape(window)[0]
+    starts = tf.range(0, sessions, batch_size)
     if seed is not None:
         starts = tf.random.experimental.stateless_shuffle(starts, seed)
-    return tf.data.Dataset.from_tensor_slices(starts).map(
-        lambda start: {name: column[start : start + batch_size] for name, column in window.items()}
-    )
+    starts = starts[:, tf.newaxis]
+    sizes = tf.minimum(batch_size, sessions - starts)
+    first, end = (starts + sizes * tf.constant(parts) // replicas for parts in ([*own], [part + 1 for part in own]))
+    bounds = tf.data.Dataset.from_tensor_slices((tf.reshape(first, [-1]), tf.reshape(end, [-1])))
+    return bounds.map(lambda first, end: window[first:end])
 
 
 def _column(spec: InputSpec) -> tf.io.RaggedFeature | tf.io.FixedLenFeature:

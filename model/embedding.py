@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from model.preprocessing import MISSING_ROW
 from model.random_numbers import RandomNumbers
+from model.seen_first import seen_first
 from pipeline.features import Feature, Features, MultiCategorical, Numeric
 
 
@@ -65,6 +66,8 @@ class Embedding(tf.keras.layers.Layer):
     def looked_up_norm(self, encoded: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Sum of squares of the rows that the batch looks up, each row once: for the L2 penalty.
 
+        Of several replicas the first one that looks a row up counts it: they add up to the global batch's sum.
+
         A penalty on whole tables would touch every row at every step. Row 0, of missing
         values and padding, is left out.
 
@@ -78,12 +81,9 @@ class Embedding(tf.keras.layers.Layer):
                 if feature.group in masks:
                     real = tf.boolean_mask(real, masks[feature.group])
                 rows.setdefault(feature.table, []).append(tf.reshape(real, [-1]))
-        total = tf.constant(0.0)
-        for table, looked_up in rows.items():
-            unique, _ = tf.unique(tf.concat(looked_up, axis=0))
-            embeddings = tf.gather(self.tables[table], tf.boolean_mask(unique, unique != MISSING_ROW))
-            total += tf.reduce_sum(tf.square(embeddings))
-        return total
+        looked_up = seen_first([_real_rows(of_table) for of_table in rows.values()])
+        embeddings = [tf.gather(self.tables[table], own) for table, own in zip(rows, looked_up, strict=True)]
+        return tf.add_n([tf.reduce_sum(tf.square(of_table)) for of_table in embeddings])
 
     def _embed(self, values: tf.Tensor, feature: Feature, training: bool) -> tf.Tensor:
         if training and self._id_dropout and feature.field == "item_id":
@@ -102,6 +102,12 @@ class Embedding(tf.keras.layers.Layer):
         if declared.hash_buckets:
             unknown = tf.fill(tf.shape(rows), MISSING_ROW)
         return tf.where(self._random.uniform(tf.shape(rows)) < self._id_dropout, unknown, rows)
+
+
+def _real_rows(rows: list[tf.Tensor]) -> tf.Tensor:
+    """Each row once, without that of missing values."""
+    unique, _ = tf.unique(tf.concat(rows, axis=0))
+    return tf.boolean_mask(unique, unique != MISSING_ROW)
 
 
 def _number_names(feature: Feature) -> list[str]:

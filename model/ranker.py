@@ -145,6 +145,7 @@ class Ranker(tfrs.Model):
     def compute_loss(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
         """The ranking loss (eq. 1), those on gate and experts (eq. 11), and the L2 penalty.
 
+        Of several replicas each gives its part, and the parts add up to the loss of the global batch.
         `encoded` is a batch of `session_dataset`.
         """
         session, candidates = self._session(encoded, training), self._candidates(encoded, training)
@@ -171,9 +172,8 @@ class Ranker(tfrs.Model):
         if self._options.embedding_l2:
             masks = {group: self._real(encoded, group) for group in ("behavior", "candidate")}
             total += self._options.embedding_l2 * self.embedding.looked_up_norm(encoded, masks)
-        self.loss_means["loss"].update_state(total)
-        for name, (_, value) in losses.items():
-            self.loss_means[name].update_state(value)
+        for name, value in {"loss": total, **{name: value for name, (_, value) in losses.items()}}.items():
+            self._add_to_mean(name, value)
         return total
 
     def train_step(self, encoded: Encoded) -> dict[str, tf.Tensor]:
@@ -194,6 +194,11 @@ class Ranker(tfrs.Model):
         if self._options.expert_count > 1:
             means.append(self.gate_entropy)
         return {metric.name: metric.result() for metric in means}
+
+    def _add_to_mean(self, name: str, value: tf.Tensor) -> None:
+        """Adds a batch's loss, or a replica's part of it: the parts add up to it, and count as one."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self.loss_means[name].update_state(replicas * value, sample_weight=1 / replicas)
 
     def _gate(self, encoded: Encoded, session: Session, candidates: tf.Tensor | None, training: bool) -> Gate:
         """The weights of the experts; `candidates` `[B, N, E]` are None when a gate a session is asked for."""

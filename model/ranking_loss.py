@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.global_mean import global_mean
+
 
 def ranking_loss(
     name: str, labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """The loss of a batch, a scalar.
+    """The loss of a batch, a scalar; its means are those of the global batch, `model/global_mean.py`.
 
     - `pointwise`: mean over real candidates of `-[y log p + (1 - y) log(1 - p)]`, eq. 1. Only
       this one makes `p` a probability.
@@ -40,7 +42,7 @@ def ranking_loss(
 
 def _pointwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     losses = _weighed(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), weights)
-    return _mean(losses, tf.cast(real, logits.dtype))
+    return global_mean(losses, tf.cast(real, logits.dtype))
 
 
 def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
@@ -49,7 +51,7 @@ def _listwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf
     log_softmax = tf.nn.log_softmax(tf.where(real, logits, logits.dtype.min), axis=-1)
     terms = _weighed(labels * tf.where(real, log_softmax, 0.0), weights)
     losses = -tf.math.divide_no_nan(tf.reduce_sum(terms, axis=-1), positives)
-    return _mean(losses, tf.cast(positives > 0, logits.dtype))
+    return global_mean(losses, tf.cast(positives > 0, logits.dtype))
 
 
 def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
@@ -60,15 +62,11 @@ def _pairwise(labels: tf.Tensor, logits: tf.Tensor, real: tf.Tensor, weights: tf
     losses = _weighed(losses, None if weights is None else weights[:, :, tf.newaxis])
     count = tf.reduce_sum(pairs, axis=[1, 2])
     means = tf.math.divide_no_nan(tf.reduce_sum(losses * pairs, axis=[1, 2]), count)
-    return _mean(means, tf.cast(count > 0, logits.dtype))
+    return global_mean(means, tf.cast(count > 0, logits.dtype))
 
 
 def _weighed(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     return values if weights is None else values * weights
-
-
-def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
 
 
 _LOSSES = {"pointwise": _pointwise, "listwise": _listwise, "pairwise": _pairwise}

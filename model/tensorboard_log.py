@@ -12,6 +12,7 @@ from model.event_file import EventFile
 TENSORBOARD = "tensorboard"
 #: Directory in it of the training part, and of the projector.
 TRAINING = "train"
+_VALIDATION = "validation"
 #: Steps between two points of a training curve.
 EVERY = 100
 
@@ -28,13 +29,13 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
         directory: of the event files.
         steps: of an epoch.
         done: steps that a checkpoint has already; what earlier files have of later ones is void.
+        chief: false for the other workers, which write nothing: a mean over all workers needs each to read it.
     """
 
-    def __init__(self, directory: Path, steps: int, done: int) -> None:
+    def __init__(self, directory: Path, steps: int, done: int, *, chief: bool = True) -> None:
         super().__init__()
         self._steps, self._step = steps, done
-        self._train = EventFile(directory / TRAINING, done + 1)
-        self._validation = EventFile(directory / "validation", done + 1)
+        self._files = {part: EventFile(directory / part, done + 1) for part in (TRAINING, _VALIDATION) if chief}
         self._before: dict[str, list[float]] = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -61,7 +62,7 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
         load = self.model.expert_load.result().numpy()
         if len(load) > 1:
             values |= {f"expert_load/{number}": float(share) for number, share in enumerate(load, 1)}
-        self._validation.write(self._step, values)
+        self._write(_VALIDATION, values)
 
     def _write_training(self) -> None:
         sums = self._sums()
@@ -70,11 +71,15 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
             total_before, count_before = self._before[name]
             if count > count_before:
                 values[name] = (total - total_before) / (count - count_before)
-        values["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate)
-        self._train.write(self._step, values)
+        values["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate.numpy())
+        self._write(TRAINING, values)
         self._before = sums
+
+    def _write(self, part: str, values: dict[str, float]) -> None:
+        if self._files:
+            self._files[part].write(self._step, values)
 
     def _sums(self) -> dict[str, list[float]]:
         """What each mean has added up since its epoch began, and how many."""
         means = [*self.model.loss_means.values(), self.model.session_auc]
-        return {mean.name: [float(variable) for variable in mean.variables] for mean in means}
+        return {mean.name: [float(variable.numpy()) for variable in mean.variables] for mean in means}

@@ -27,7 +27,6 @@ class TrainingProgress(tf.keras.callbacks.Callback):
 
     Args:
         checkpoints: may have been restored; the training goes on from there.
-        steps: of an epoch.
         checkpoint_steps: between checkpoints.
         batch_name: names the batch of an epoch and a step, both counted from 0, for an error.
         early_stopping: epochs without a better one after which `fit` ends; default: never.
@@ -36,14 +35,13 @@ class TrainingProgress(tf.keras.callbacks.Callback):
     def __init__(
         self,
         checkpoints: Checkpoints,
-        steps: int,
         checkpoint_steps: int,
         batch_name: Callable[[int, int], str],
         early_stopping: int | None = None,
     ) -> None:
         super().__init__()
         self._checkpoints, self._progress = checkpoints, checkpoints.progress
-        self._steps, self._checkpoint_steps, self._batch_name = steps, checkpoint_steps, batch_name
+        self._checkpoint_steps, self._batch_name = checkpoint_steps, batch_name
         self._early_stopping = early_stopping
         self._since = time.perf_counter()
         self._means: list[tuple[tf.Variable, tf.Tensor]] = []
@@ -67,7 +65,7 @@ class TrainingProgress(tf.keras.callbacks.Callback):
         if not math.isfinite((logs or {})["loss"]):
             self._stop("the loss is no longer finite")
         # after an epoch's last step its end follows
-        if self._progress.step % self._checkpoint_steps == 0 and self._progress.step < self._steps:
+        if self._progress.step % self._checkpoint_steps == 0 and self._progress.step < self._checkpoints.steps:
             self._check_weights()
             self._save()
 
@@ -81,7 +79,7 @@ class TrainingProgress(tf.keras.callbacks.Callback):
                 f"training: the loss is no longer finite on the validation part after epoch {epoch + 1}; "
                 f"{self._kept()}; {_REMEDY}"
             )
-        logs["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate)
+        logs["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate.numpy())
         for name, value in logs.items():
             progress.history.setdefault(name, []).append(float(value))
         value = float(logs.get(_MONITOR, epoch))

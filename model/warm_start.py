@@ -85,11 +85,16 @@ class WarmStart:
             rows[table] += len(set(data.vocabulary(table)) - set(self.run.assets.vocabulary(table)))
         return rows
 
-    def write_assets(self, data: EncodingAssets, directory: Path) -> str:
-        """Writes the run's vocabularies, grown by the data's, and its statistics; says in words what was added."""
-        added = write_grown_assets(self.run.assets, data, directory)
-        grown = ", ".join(f"{len(values):,} of {table}" for table, values in added.items() if values)
-        return f"starts from {self.directory}; new rows: {grown or 'none'}"
+    def write_assets(self, data: EncodingAssets, directory: Path) -> None:
+        """Writes the run's vocabularies, grown by the data's, and its statistics."""
+        write_grown_assets(self.run.assets, data, directory)
+
+    def describe(self, grown: EncodingAssets) -> str:
+        """In words, with what was added to its vocabularies."""
+        old = self.run.assets
+        added = {table: len(grown.vocabulary(table)) - len(old.vocabulary(table)) for table in old.vocabularies}
+        rows = ", ".join(f"{count:,} of {table}" for table, count in added.items() if count)
+        return f"starts from {self.directory}; new rows: {rows or 'none'}"
 
     def give_to(self, run: Run) -> None:
         """Gives a new run, compiled and with grown vocabularies, the weights and the optimizer's state.

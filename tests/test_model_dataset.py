@@ -90,6 +90,20 @@ def test_an_epoch_can_be_read_from_any_batch_on(tmp_path: Path) -> None:
         assert session_ids(data, epochs=range(1, 3), skip=skip) == whole[skip:]
 
 
+def test_replicas_get_the_parts_of_each_batch(tmp_path: Path) -> None:
+    """18 batches of 7, the last of 1 session; the parts of three replicas, in two workers' inputs."""
+    data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=17 * 7 + 1)
+    options = {"batch_size": 7, "epochs": range(2), "skip": 3}
+    whole = session_ids(data, **options)
+    parts = session_ids(data, **options, replicas=3)
+    assert [parts[i] + parts[i + 1] + parts[i + 2] for i in range(0, len(parts), 3)] == whole
+    assert [len(part) for part in parts[:3]] == [2, 2, 3]
+    assert sorted(len(part) for part in parts[3 * whole.index(min(whole, key=len)) :][:3]) == [0, 0, 1]
+    for own in (range(2), range(2, 3)):
+        of_worker = session_ids(data, **options, replicas=3, own=own)
+        assert of_worker == [part for index, part in enumerate(parts) if index % 3 in own]
+
+
 def test_the_windows_batches_are_in_orders_of_their_own(tmp_path: Path) -> None:
     """A window's batches are made from few candidates to many: in one order for all they would have a pattern."""
     data = write_tiny_data(tmp_path, FEW_FEATURES, sessions=5 * 64)

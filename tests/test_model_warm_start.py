@@ -78,9 +78,10 @@ def new(old: WarmStart, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that starts from the old one."""
     place = tmp_path_factory.mktemp("new")
     data = grown_data(place / "data", SCENARIO_OF_ALL, sessions=8)
-    told = old.write_assets(data.assets(SCENARIO_OF_ALL.features), place)
-    assert f"starts from {old.directory}; new rows: 5 of item, 5 of brand, " in told
+    old.write_assets(data.assets(SCENARIO_OF_ALL.features), place)
     run = new_run(SCENARIO_OF_ALL, EncodingAssets.load(place, SCENARIO_OF_ALL.features))
+    assert f"starts from {old.directory}; new rows: 5 of item, 5 of brand, " in old.describe(run.assets)
+    assert old.table_rows(data.assets(SCENARIO_OF_ALL.features)) == run.preprocessing.table_rows
     run.model.compile(optimizer=optimizer(run.model, SCENARIO_OF_ALL.training, 10, old.steps))
     old.give_to(run)
     return run

@@ -1,0 +1,121 @@
+"""The run directory while a training fills it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.optimizer_state import OptimizerState
+from model.ranker import Ranker
+from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, save_weights
+from model.tensorboard_log import TENSORBOARD
+from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.encoding_assets import VOCABULARIES
+from pipeline.errors import InputError
+from pipeline.prepared_data import MANIFEST
+from pipeline.setting_difference import setting_difference
+
+#: In the checkpoints' directory: the data that the training reads, and the run it started from.
+_SOURCE = "data.json"
+
+
+@dataclass(frozen=True)
+class TrainingDirectory:
+    """A directory that is to become a run, or became one in part.
+
+    Attributes:
+        path: of it.
+        scenario: of the training.
+    """
+
+    path: Path
+    scenario: Scenario
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def is_begun(self, *, overwrite: bool) -> bool:
+        """Whether it holds a training of the scenario that is to be continued.
+
+        Raises:
+            InputError: it holds something else, or must not be overwritten.
+        """
+        if taken := [path for path in (self.path, *self.path.parents) if path.exists() and not path.is_dir()]:
+            raise InputError(f"{taken[0]}: is a file; name a new directory for the run")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return False
+        # prepared data has a scenario too, and vocabularies that a run would replace
+        holds_run = (self.path / SCENARIO).exists() and not (self.path / MANIFEST).exists()
+        if overwrite:
+            if not holds_run:
+                raise InputError(f"{self.path}: is not empty and holds no run; it will not be overwritten")
+            return False
+        if not holds_run or (self.path / MARKER).exists():
+            raise InputError(f"{self.path}: is not empty; name a new directory, or overwrite the run with --overwrite")
+        made = load_scenario(self.path / SCENARIO)
+        if dump_scenario(made) != dump_scenario(self.scenario):
+            difference = setting_difference(made.model_dump(), self.scenario.model_dump())
+            raise InputError(
+                f"{self.path}: holds a training that is not complete, with "
+                f"{difference or 'its keys in another order'}; give the same to continue it, or start anew with "
+                "--overwrite"
+            )
+        return True
+
+    def check_source(self, source: Mapping[str, Any]) -> None:
+        """Checks that the training goes on with the data, and from the run, that it began with.
+
+        Args:
+            source: `directory` and `fingerprint` of the data, and where there is one the run as `warm_start`.
+
+        Raises:
+            InputError: it does not.
+        """
+        path = self.checkpoints / _SOURCE
+        if not path.exists():  # stopped before it began
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["fingerprint"] != source["fingerprint"]:
+            raise InputError(
+                f"{self.path}: holds a training that is not complete, begun on other sessions or files "
+                f"({before['directory']}) than {source['directory']} gives now; give the same data, and "
+                "--skip-corrupt as before, to continue it, or start anew with --overwrite"
+            )
+        old, new = (each.get("warm_start", {"run": "fresh weights", "weights": None}) for each in (before, source))
+        if old["weights"] != new["weights"]:
+            named = f"other weights of {new['run']}" if old["run"] == new["run"] else f"{old['run']}, not {new['run']}"
+            raise InputError(
+                f"{self.path}: holds a training that is not complete, begun from {named}; give the same --warm-start "
+                "to continue it, or start anew with --overwrite"
+            )
+
+    def begin(self) -> None:
+        """Makes it, or empties it: a run that was there is no longer complete."""
+        for name in (CHECKPOINTS, TENSORBOARD):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        (self.path / MARKER).unlink(missing_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / SCENARIO).write_text(dump_scenario(self.scenario), encoding="utf-8")
+
+    def write_inputs(self, write_assets: Callable[[Path], object], source: Mapping[str, Any]) -> None:
+        """What the model takes from the data, and the source; a training that is continued writes the same."""
+        shutil.rmtree(self.path / VOCABULARIES, ignore_errors=True)
+        write_assets(self.path)
+        self.checkpoints.mkdir(exist_ok=True)
+        partial = self.checkpoints / f"{_SOURCE}.partial"
+        partial.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.checkpoints / _SOURCE)
+
+    def finish(self, model: Ranker, history: Mapping[str, list[float]], facts: Mapping[str, Any]) -> None:
+        """Writes the run; `facts` are what `run.json` says of it."""
+        save_weights(model, self.path)
+        OptimizerState.of(model.optimizer).save(self.path)
+        for name, content in ((HISTORY, history), (MARKER, facts)):
+            (self.path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(self.checkpoints)

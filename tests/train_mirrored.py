@@ -1,0 +1,60 @@
+"""Trains on two logical CPUs, which must be set up before TensorFlow begins: run as a script.
+
+python tests/train_mirrored.py DIRECTORY: for each NAME.yaml of it, with the prepared data NAME-data,
+
+    NAME             the run
+    NAME.steps.json  the running loss after each step
+    NAME-stopped     a training of several epochs that was stopped after STOP steps
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from model.distribution import distribution_strategy
+from model.train import train
+from pipeline.config import load_scenario
+from pipeline.prepared_data import PreparedData
+
+#: In the second epoch of the tests.
+STOP = 13
+
+
+class Losses(tf.keras.callbacks.Callback):
+    """The running loss after each step, and an end after so many."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        super().__init__()
+        self.of_steps: list[float] = []
+        self._stop = stop
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.of_steps.append(logs["loss"])
+        if len(self.of_steps) == self._stop:
+            raise KeyboardInterrupt
+
+
+def main(directory: Path) -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = distribution_strategy("mirrored")
+    assert strategy.num_replicas_in_sync == 2
+    for path in sorted(directory.glob("*.yaml")):
+        scenario, data = load_scenario(path), PreparedData.open(directory / f"{path.stem}-data")
+        losses = Losses()
+        train(scenario, data, directory / path.stem, strategy=strategy, verbose=0, callbacks=[losses])
+        path.with_suffix(".steps.json").write_text(json.dumps(losses.of_steps))
+        stopped = directory / f"{path.stem}-stopped"
+        if scenario.training.epochs > 1:
+            with suppress(KeyboardInterrupt):
+                train(scenario, data, stopped, strategy=strategy, verbose=0, callbacks=[Losses(STOP)])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
