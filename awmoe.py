@@ -262,8 +262,8 @@ def train(
     with quiet_tensorflow():
         from rich.console import Console
 
-        from model.distribution import distribution_strategy
-        from model.train import train as run
+        from model.training.distribution import distribution_strategy
+        from model.training.train import train as run
 
         distribution = distribution_strategy(strategy)
     run(

@@ -93,7 +93,7 @@ def run_demo(
         f"awmoe train {_shown(CONFIG)} --data {prepared} --output {run_directory}",
     ):
         with quiet_tensorflow():
-            from model.train import train
+            from model.training.train import train
         train(scenario, data, run_directory, verbose=1 if sys.stdout.isatty() else 2)
 
     with _step(

@@ -14,9 +14,9 @@ from benchmarks.random_model import SEARCH
 from benchmarks.session_example import session_example
 from export.random_sessions import random_sessions
 from model.build_model import build_model
-from model.optimizer import optimizer
 from model.preprocessing import Preprocessing
 from model.ranker import Ranker
+from model.training.optimizer import optimizer
 from pipeline.config import Scenario, load_scenario
 from pipeline.encoding_assets import EncodingAssets
 

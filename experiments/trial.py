@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from model.parameter_count import parameter_count
 from model.predict import predict
 from model.run_directory import HISTORY, SCENARIO, Run, load_run
-from model.train import train
+from model.training.train import train
 from pipeline.config import Scenario, dump_scenario, load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData

@@ -29,7 +29,7 @@ def quiet_tensorflow() -> Iterator[None]:
 
     Example:
         with quiet_tensorflow():
-            from model.train import train
+            from model.training.train import train
     """
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")

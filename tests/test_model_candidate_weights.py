@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from experiment_data import experiment_scenario
-from model.candidate_weights import candidate_weights
 from model.dataset import session_dataset
 from model.ranking_loss import ranking_loss
 from model.run_directory import new_run
+from model.training.candidate_weights import candidate_weights
 from pipeline.config import Propensity, Training
 from tiny_data import write_tiny_data
 

@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from model import available_memory, check_room
-from model.available_memory import AvailableMemory
-from model.optimizer import optimizer
-from model.optimizer_state import OptimizerState
 from model.run_directory import new_run
-from model.table_size import TableSize, table_sizes
-from model.train import train
+from model.training import available_memory, check_room
+from model.training.available_memory import AvailableMemory
+from model.training.optimizer import optimizer
+from model.training.optimizer_state import OptimizerState
+from model.training.table_size import TableSize, table_sizes
+from model.training.train import train
 from pipeline.errors import InputError
 from tiny_data import tiny_scenario, write_tiny_data
 

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from experiment_data import experiment_scenario
-from model.checkpoints import Checkpoints
-from model.optimizer import optimizer
 from model.run_directory import load_run, new_run
-from model.train import History, train
+from model.training.checkpoints import Checkpoints
+from model.training.optimizer import optimizer
+from model.training.train import History, train
 from model.weights_fingerprint import weights_fingerprint
 from pipeline.config import Scenario
 from pipeline.errors import InputError

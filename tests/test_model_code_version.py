@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from model.code_version import code_version
+from model.training.code_version import code_version
 
-MODEL = Path(__file__).parent.parent / "model"
+TRAINING = Path(__file__).parent.parent / "model/training"
 
 
 def test_versions_of_what_computes() -> None:
@@ -30,17 +30,19 @@ def test_a_checkout_has_its_commit_and_whether_files_were_changed(tmp_path: Path
 
     def found() -> dict[str, object]:
         command = "import sys, types; sys.modules['tensorflow'] = types.SimpleNamespace(__version__='2'); "
-        command += "import json; from model.code_version import code_version; print(json.dumps(code_version()))"
+        command += (
+            "import json; from model.training.code_version import code_version; print(json.dumps(code_version()))"
+        )
         environment = {"PATH": str(Path(str(shutil.which("git"))).parent), "PYTHONPATH": str(tmp_path)}
         return dict(json.loads(subprocess.check_output([sys.executable, "-c", command], cwd=tmp_path, env=environment)))
 
-    (tmp_path / "model").mkdir()
-    shutil.copy(MODEL / "code_version.py", tmp_path / "model")
+    (tmp_path / "model/training").mkdir(parents=True)
+    shutil.copy(TRAINING / "code_version.py", tmp_path / "model/training")
     assert "commit" not in found(), "it is no checkout"
     git("init", "--quiet")
     assert "commit" not in found(), "another repository's commit says nothing of this code"
-    git("add", "model/code_version.py")
+    git("add", "model/training/code_version.py")
     git("commit", "--quiet", "-m", "first")
     assert (found()["commit"], found()["changed"]) == (git("rev-parse", "HEAD"), False)
-    (tmp_path / "model/code_version.py").write_text((MODEL / "code_version.py").read_text() + "\n")
+    (tmp_path / "model/training/code_version.py").write_text((TRAINING / "code_version.py").read_text() + "\n")
     assert found()["changed"] is True

@@ -17,9 +17,9 @@ import tensorflow as tf
 from train_mirrored import STOP, Losses
 
 from experiment_data import experiment_scenario
-from model.distribution import distribution_strategy
 from model.run_directory import load_run
-from model.train import History, train
+from model.training.distribution import distribution_strategy
+from model.training.train import History, train
 from pipeline.config import Scenario, dump_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData

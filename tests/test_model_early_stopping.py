@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from experiment_data import experiment_scenario
-from model.checkpoints import Progress
 from model.run_directory import load_run
-from model.train import train
+from model.training.checkpoints import Progress
+from model.training.train import train
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 from tiny_data import write_tiny_data

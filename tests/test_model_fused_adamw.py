@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from model.fused_adamw import FusedAdamW
+from model.training.fused_adamw import FusedAdamW
 
 SHAPES: tuple[list[int], ...] = ([3, 4], [5], [])
 

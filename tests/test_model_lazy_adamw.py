@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.lazy_adamw import LazyAdamW
+from model.training.lazy_adamw import LazyAdamW
 
 RATE, DECAY, BETA_1, BETA_2, EPSILON = 0.01, 0.1, 0.9, 0.999, 1e-7
 

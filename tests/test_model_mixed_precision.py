@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from model.dataset import session_dataset
-from model.optimizer import optimizer
 from model.run_directory import Run, new_run
+from model.training.optimizer import optimizer
 from pipeline.prepared_data import PreparedData
 from tiny_data import tiny_scenario, write_tiny_data
 

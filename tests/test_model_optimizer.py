@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from model.dataset import session_dataset
-from model.optimizer import optimizer
 from model.run_directory import new_run
+from model.training.optimizer import optimizer
 from pipeline.errors import InputError
 from tiny_data import tiny_scenario, write_tiny_data
 

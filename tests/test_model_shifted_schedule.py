@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from model.shifted_schedule import ShiftedSchedule
+from model.training.shifted_schedule import ShiftedSchedule
 
 
 def test_it_is_the_schedule_from_its_first_step_on() -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from event_curves import event_curves
 from experiment_data import experiment_scenario
 from model.run_directory import load_run
-from model.train import History, train
+from model.training.train import History, train
 from pipeline.prepared_data import PreparedData
 from tiny_data import VOCABULARY_SIZE, write_tiny_data
 

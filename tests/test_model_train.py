@@ -24,7 +24,7 @@ from model.evaluate import Evaluation, evaluate
 from model.predict import predict
 from model.readable_part import readable_part
 from model.run_directory import load_run
-from model.train import train
+from model.training.train import train
 from model.weights_fingerprint import weights_fingerprint
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from experiment_data import experiment_scenario
-from model.train import train
+from model.training.train import train
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 from tiny_data import write_tiny_data

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from benchmarks.random_weights import random_weights
 from experiment_data import experiment_scenario
 from export.publish import export
-from model.grown_assets import write_grown_assets
-from model.optimizer import optimizer
-from model.optimizer_state import OptimizerState
 from model.run_directory import MARKER, SCENARIO, Run, load_run, new_run, save_weights
-from model.train import train
-from model.warm_start import WarmStart
+from model.training.grown_assets import write_grown_assets
+from model.training.optimizer import optimizer
+from model.training.optimizer_state import OptimizerState
+from model.training.train import train
+from model.training.warm_start import WarmStart
 from model.weights_fingerprint import weights_fingerprint
 from pipeline.config import Scenario, dump_scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets

@@ -17,8 +17,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from model.distribution import distribution_strategy
-from model.train import train
+from model.training.distribution import distribution_strategy
+from model.training.train import train
 from pipeline.config import load_scenario
 from pipeline.prepared_data import PreparedData
 

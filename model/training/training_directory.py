@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.optimizer_state import OptimizerState
 from model.ranker import Ranker
 from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, save_weights
-from model.tensorboard_log import TENSORBOARD
+from model.training.optimizer_state import OptimizerState
+from model.training.tensorboard_log import TENSORBOARD
 from pipeline.config import Scenario, dump_scenario, load_scenario
 from pipeline.encoding_assets import VOCABULARIES
 from pipeline.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.event_file import EventFile
+from model.training.event_file import EventFile
 
 #: Directory of a run that TensorBoard reads.
 TENSORBOARD = "tensorboard"

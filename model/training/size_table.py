@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from model.bytes_text import bytes_text
-from model.table_size import TableSize
+from model.training.bytes_text import bytes_text
+from model.training.table_size import TableSize
 
 _FLOAT = 4
 #: Of what the optimizer of dense weights keeps: AdamW's two moments.

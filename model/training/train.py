@@ -14,24 +14,24 @@ from typing import Any
 import tensorflow as tf
 from rich.table import Table
 
-from model.candidate_weights import candidate_weights
-from model.check_room import check_room
-from model.checkpoints import Checkpoints
-from model.code_version import code_version
 from model.dataset import broken_files_named, raw_dataset, session_dataset
-from model.distribution import wait_for_workers
-from model.optimizer import optimizer
 from model.parameter_count import parameter_count
-from model.projector import write_projector
 from model.run_directory import Run, new_run
-from model.size_table import size_table
 from model.table_rows import table_rows
-from model.table_size import table_sizes
-from model.tensorboard_log import TENSORBOARD, TRAINING, TensorBoardLog
-from model.training_directory import TrainingDirectory
-from model.training_part import TrainingPart, training_part
-from model.training_progress import TrainingProgress
-from model.warm_start import WarmStart
+from model.training.candidate_weights import candidate_weights
+from model.training.check_room import check_room
+from model.training.checkpoints import Checkpoints
+from model.training.code_version import code_version
+from model.training.distribution import wait_for_workers
+from model.training.optimizer import optimizer
+from model.training.projector import write_projector
+from model.training.size_table import size_table
+from model.training.table_size import table_sizes
+from model.training.tensorboard_log import TENSORBOARD, TRAINING, TensorBoardLog
+from model.training.training_directory import TrainingDirectory
+from model.training.training_part import TrainingPart, training_part
+from model.training.training_progress import TrainingProgress
+from model.training.warm_start import WarmStart
 from pipeline.config import Scenario, Training
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError

@@ -30,7 +30,7 @@ class OptimizerState:
 
     @classmethod
     def of(cls, optimizer: tfrs.experimental.optimizers.CompositeOptimizer) -> OptimizerState:
-        """The state itself, no copy of it, of what `model.optimizer.optimizer` made."""
+        """The state itself, no copy of it, of what `model.training.optimizer.optimizer` made."""
         # Keras lists the count of steps first, and no learning rate.
         (steps, *dense), (of_tables, *tables) = (part.variables for part in optimizer.optimizers)
         return cls([steps, of_tables], dense, tables)

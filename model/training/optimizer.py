@@ -5,10 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from model.fused_adamw import FusedAdamW
-from model.lazy_adamw import LazyAdamW
 from model.ranker import Ranker
-from model.shifted_schedule import ShiftedSchedule
+from model.training.fused_adamw import FusedAdamW
+from model.training.lazy_adamw import LazyAdamW
+from model.training.shifted_schedule import ShiftedSchedule
 from pipeline import config
 from pipeline.errors import InputError
 

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.available_memory import available_memory
-from model.bytes_text import bytes_text
-from model.checkpoints import KEPT
 from model.run_directory import CHECKPOINTS
-from model.table_size import TableSize
+from model.training.available_memory import available_memory
+from model.training.bytes_text import bytes_text
+from model.training.checkpoints import KEPT
+from model.training.table_size import TableSize
 from pipeline.errors import InputError
 
 _NAMED = 3

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from model.grown_assets import write_grown_assets
-from model.optimizer import optimizer
-from model.optimizer_state import OptimizerState
 from model.run_directory import Run, load_run
+from model.training.grown_assets import write_grown_assets
+from model.training.optimizer import optimizer
+from model.training.optimizer_state import OptimizerState
 from model.weights_fingerprint import weights_fingerprint
 from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from model.checkpoints import Checkpoints
+from model.training.checkpoints import Checkpoints
 from pipeline.errors import InputError
 
 _MONITOR = "val_session_auc"
