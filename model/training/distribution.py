@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -44,6 +45,24 @@ def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
     """Returns when every worker has called it as often."""
     if strategy.cluster_resolver:
         tf.function(lambda: strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1)), None))()
+
+
+@contextmanager
+def lost_workers_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns TensorFlow's error about another worker that is gone into one that tells what to do.
+
+    Raises:
+        InputError: a worker was lost.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not strategy.cluster_resolver:
+            raise
+        raise InputError(
+            "training: a worker was lost, or this one lost the others; look at what the others told, and start all of "
+            "them again: they continue from the last checkpoint"
+        ) from error
 
 
 def _be_patient(cluster: Mapping[str, Sequence[str]]) -> None:

@@ -22,7 +22,7 @@ from model.training.candidate_weights import candidate_weights
 from model.training.check_room import check_room
 from model.training.checkpoints import Checkpoints
 from model.training.code_version import code_version
-from model.training.distribution import wait_for_workers
+from model.training.distribution import lost_workers_told, wait_for_workers
 from model.training.optimizer import optimizer
 from model.training.projector import write_projector
 from model.training.size_table import size_table
@@ -85,7 +85,7 @@ def train(
         InputError: the directory is taken; the training part is empty, has no positives or is
             broken; there is no validation part to stop early by; the run to start from is none, or of another model;
             the embedding tables do not fit; a batch has fewer sessions than there are replicas; the loss is no
-            longer finite.
+            longer finite; another worker was lost.
     """
     directory, code, training = TrainingDirectory(Path(run_directory), scenario), code_version(), scenario.training
     strategy = strategy or tf.distribute.get_strategy()
@@ -193,7 +193,8 @@ def _fit(
             callbacks=[*follow, *callbacks],
         )
 
-    with broken_files_named(part.files + validation.files, run.scenario.features, _UNREADABLE):
+    files = part.files + validation.files
+    with broken_files_named(files, run.scenario.features, _UNREADABLE), lost_workers_told(strategy):
         if progress.step:  # the rest of an epoch has fewer steps than Keras gives the others
             fit(range(progress.epoch, progress.epoch + 1), progress.step)
         if progress.epoch < training.epochs and not progress.stops_early(training.early_stopping):
