@@ -248,6 +248,7 @@ class Training(Section):
         description="mixed_bfloat16: layers in bfloat16, weights and losses in float32, on CPUs with AMX and new GPUs; "
         "of training only, an export has `export.bfloat16`",
     )
+    xla: bool = Field(False, description="compiles the step with XLA: on one GPU; slower on a CPU. docs/training.md")
     deterministic: bool = Field(False, description="TensorFlow's deterministic kernels only: slower on a GPU")
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from model.training.check_room import check_room
 from model.training.checkpoints import Checkpoints
 from model.training.code_version import code_version
 from model.training.distribution import lost_workers_told, wait_for_workers
+from model.training.few_shapes import few_shapes
 from model.training.optimizer import optimizer
 from model.training.projector import write_projector
 from model.training.size_table import size_table
@@ -210,7 +211,10 @@ def _distributed(
         replicas = context.num_replicas_in_sync
         each = replicas // context.num_input_pipelines
         own = range(context.input_pipeline_id * each, (context.input_pipeline_id + 1) * each)
-        return _dataset(run, part, epochs, skip, replicas, own)
+        dataset = _dataset(run, part, epochs, skip, replicas, own)
+        if run.scenario.training.xla:
+            dataset = dataset.map(partial(few_shapes, features=run.scenario.features))
+        return dataset
 
     return strategy.distribute_datasets_from_function(of_worker)
 
@@ -255,7 +259,8 @@ def _compiled_run(
     all_steps = scenario.training.epochs * steps
     with strategy.scope():
         run = new_run(scenario, assets)
-        run.model.compile(optimizer=optimizer(run.model, scenario.training, all_steps, warm.steps if warm else 0))
+        made = optimizer(run.model, scenario.training, all_steps, warm.steps if warm else 0)
+        run.model.compile(optimizer=made, jit_compile=scenario.training.xla)
         if warm:
             warm.give_to(run)
     # A metric's result is that of all replicas already: Keras shall not add them up.
@@ -288,6 +293,8 @@ def _check_trainable(
             f"training.early_stopping: goes by the validation part, and {directory} has no sessions in it; "
             "preprocess with a larger pipeline.split.validation, or leave it out"
         )
+    if training.xla and replicas > 1:
+        raise InputError("training.xla: is for one device; leave it out, or train with --strategy none")
     if training.batch_size < replicas:
         raise InputError(
             f"training.batch_size: is {training.batch_size}, of all replicas together, and there are {replicas} of "
