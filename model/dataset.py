@@ -16,6 +16,15 @@ from pipeline.errors import InputError
 from pipeline.features import RECORD_COLUMNS, Axis, Features, InputSpec
 
 _FILES_AT_ONCE = 16
+#: What a file can be to blame for; of other errors, as of a GPU without memory, it would take a look at all of them.
+_OF_FILES = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+)
 _COUNT: dict[Axis, str] = {"T": "behavior_count", "N": "candidate_count"}
 #: Batches in a window whose sessions are put in order of length: `_SIDE` by candidates, times `_SIDE` by behaviours.
 _SIDE = 4
@@ -134,7 +143,7 @@ def broken_files_named(
     """
     try:
         yield
-    except tf.errors.OpError as failure:
+    except _OF_FILES as failure:
         # TensorFlow's error does not say which file it was; only now is it worth reading each alone.
         for file in files:
             part = readable_part(file)
@@ -142,7 +151,8 @@ def broken_files_named(
                 where = f"after {part.records:,} records, at byte {part.size:,} of what it decompresses to"
                 raise InputError(f"{file}: broken {where} ({part.error}); {unreadable}") from failure
             _check_records(file, features)
-        if isinstance(failure, tf.errors.FailedPreconditionError):  # of `assert_cardinality`
+        if isinstance(failure, tf.errors.FailedPreconditionError) and "elements" in str(failure.message):
+            # of `assert_cardinality`
             directory = Path(files[0]).parent.parent
             raise InputError(f"{directory}: incomplete ({first_line(failure)}); preprocess again") from failure
         raise

@@ -78,7 +78,8 @@ class Experts(tf.keras.layers.Layer):
             used, pairs = tf.unique(pairs)
         experts = tf.shape(used)[0]
         order = tf.argsort(pairs, stable=True)
-        sizes = tf.math.bincount(pairs, minlength=experts, maxlength=experts)
+        # no `bincount`, of which a GPU has no deterministic kernel
+        sizes = tf.reduce_sum(tf.one_hot(pairs, experts, dtype=tf.int32), axis=0)
         places = tf.reduce_max(sizes)
         of_expert = tf.gather(pairs, order)
         slot = of_expert * places + tf.range(batch * k) - tf.gather(tf.cumsum(sizes, exclusive=True), of_expert)

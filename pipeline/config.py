@@ -269,6 +269,9 @@ class Training(Section):
     def _adagrad_has_no_decay(self) -> Training:
         if self.table_optimizer == "adagrad" and self.table_weight_decay:
             raise ValueError("table_weight_decay: is of table_optimizer lazy_adamw; leave it out for adagrad")
+        default = type(self).model_fields["table_initial_accumulator"].default
+        if self.table_optimizer == "lazy_adamw" and self.table_initial_accumulator != default:
+            raise ValueError("table_initial_accumulator: is of table_optimizer adagrad; leave it out for lazy_adamw")
         return self
 
     @property

@@ -178,6 +178,38 @@ def test_a_broken_checkpoint_is_skipped_for_the_one_before(begun: Path, whole: T
     assert_equals(begun, whole)
 
 
+def test_what_a_kill_within_a_save_leaves_is_in_nobodys_way(begun: Path, whole: Trained, data: PreparedData) -> None:
+    for name in ("best-1_temp", "best-2_temp", "step-34_temp"):
+        (begun / "checkpoints" / name).mkdir()
+        (begun / "checkpoints" / name / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    assert continued(begun, data, Interrupt()) == [f"{begun}: continues at epoch 2 of 3, after step 10 of 19"]
+    assert_equals(begun, whole)
+
+
+def test_where_the_best_weights_are_damaged_the_best_of_those_that_follow_are_kept(
+    begun: Path, data: PreparedData
+) -> None:
+    flip_a_bit(begun / "checkpoints/best-1.data-00000-of-00001")
+    warning, _ = continued(begun, data, Interrupt())
+    assert warning.startswith(f"warning: {begun}/checkpoints/best-1: is broken (")
+    assert warning.endswith("; the best epoch is chosen among those after 1")
+    facts = json.loads((begun / "run.json").read_text())
+    curve = json.loads((begun / "history.json").read_text())["val_session_auc"]
+    assert facts["best_epoch"] == 2 + (curve[2] > curve[1])
+    load_run(begun)
+
+
+def test_it_goes_on_at_another_learning_rate(begun: Path, data: PreparedData) -> None:
+    slower = scenario(dense_learning_rate=1e-6, table_learning_rate=1e-6)
+    told: list[str] = []
+    train(slower, data, begun, verbose=0, tell=told.append)
+    assert told == [f"{begun}: continues at epoch 2 of 3, after step 10 of 19"]
+    rates = json.loads((begun / "history.json").read_text())["learning_rate"]
+    assert rates[0] > 1e-4
+    assert max(rates[1:]) <= 1e-6
+    assert load_run(begun).scenario.training.dense_learning_rate == 1e-6
+
+
 def test_weights_of_the_best_epoch_stay_as_long_as_a_checkpoint_needs_them(data: PreparedData, tmp_path: Path) -> None:
     run = new_run(SCENARIO, data.assets(SCENARIO.features))
     run.model.compile(optimizer=optimizer(run.model, SCENARIO.training))

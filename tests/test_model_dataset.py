@@ -175,6 +175,19 @@ def test_a_count_that_disagrees_with_the_values_is_an_error(data: PreparedData) 
         read(data)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor"),
+        tf.errors.UnavailableError(None, None, "Connection reset by peer"),
+        tf.errors.FailedPreconditionError(None, None, "/mnt/checkpoints: Not a directory"),
+    ],
+)
+def test_what_is_no_files_fault_is_not_told_as_one(error: tf.errors.OpError, data: PreparedData) -> None:
+    with pytest.raises(type(error)), broken_files_named(data.files("train"), FEATURES):
+        raise error
+
+
 def test_a_file_that_lost_all_its_sessions_is_noticed(data: PreparedData) -> None:
     Path(data.files("train")[1]).write_bytes(b"")  # TensorFlow reads this as no records
     with (

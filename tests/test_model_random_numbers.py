@@ -49,7 +49,7 @@ def test_the_state_is_no_weight_and_is_not_saved_with_them(tmp_path: Path) -> No
     assert state.dtype not in written.get_variable_to_dtype_map().values()
 
 
-def test_replicas_of_a_strategy_draw() -> None:
+def test_a_replica_of_a_strategy_draws() -> None:
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     with strategy.scope():
         numbers = RandomNumbers(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,10 @@ def test_a_batch_whose_loss_is_not_finite_is_named(data: PreparedData, tmp_path:
     found = re.search(r"no longer finite at epoch 1, step (\d+) \(a batch of 2 sessions: (.*?), \.\.\.\)", message)
     assert found, message
     assert name.decode() in found[2].split(", ")
+    suspects = json.loads((tmp_path / "run/checkpoints/not_finite.json").read_text())
+    assert suspects["epoch"] == 1
+    assert suspects["sessions_of_steps"][found[1]] == found[2].split(", ")
+    assert len(suspects["sessions_of_steps"]) == (1 if found[1] == "1" else 2)
     saved = (int(found[1]) - 1) // 5 * 5
     assert f"step-{saved}" in message if saved else "no checkpoint was saved before" in message
     assert error_of_training(data, tmp_path / "run") == message, "continued, it stops at another place"
@@ -78,7 +83,7 @@ def test_weights_that_are_not_finite_are_not_saved(data: PreparedData, tmp_path:
         table.assign(tf.tensor_scatter_nd_update(table, [[table.shape[0] - 1]], [[np.nan] * table.shape[1]]))
 
     message = error_of_training(data, tmp_path / "run", Before(STEPS + 8, spoil))
-    assert "the weights are no longer finite at epoch 2, step 10 (a batch of 2 sessions: train_" in message
+    assert "`category:0` is no longer finite at epoch 2, step 10 (a batch of 2 sessions: train_" in message
     assert f"the last good checkpoint is {tmp_path}/run/checkpoints/step-25;" in message
     assert checkpoints(tmp_path / "run") == {"step-15", "step-20", "step-25"}
 

@@ -196,7 +196,8 @@ def test_train_starts_from_a_run_and_what_it_writes_exports_and_is_started_from(
     (line,) = told
     assert line.startswith(f"{tmp_path / 'run'}: starts from {before}; new rows: 5 of item, 5 of category, 5 of age")
     marker = json.loads((tmp_path / "run" / MARKER).read_text())
-    assert marker["warm_start"] == {"run": str(before), "weights": weights_fingerprint(load_run(before).model)}
+    weights = weights_fingerprint(load_run(before).model)
+    assert marker["warm_start"] == {"run": str(before), "weights": weights, "steps": 4}
     old, new = load_run(before), load_run(tmp_path / "run")
     assert new.assets.vocabulary("item")[:VOCABULARY_SIZE] == old.assets.vocabulary("item")
     tables = [run.model.embedding.tables["item"] for run in (old, new)]
@@ -282,6 +283,16 @@ def test_another_model_is_refused_with_what_differs(
         return
     with pytest.raises(InputError, match=rf"was trained with {difference}.*start from a run of the same features"):
         WarmStart.open(day[0], scenario, pytest.fail)
+
+
+def test_features_in_another_order_are_refused(old: WarmStart) -> None:
+    """Equal as mappings are; but the dense weights of one would read the columns of another."""
+    settings = SCENARIO_OF_ALL.model_dump(exclude_defaults=True)
+    settings["features"]["item"] = dict(reversed(settings["features"]["item"].items()))
+    turned = Scenario.model_validate(settings)
+    assert turned.features.item == SCENARIO_OF_ALL.features.item
+    with pytest.raises(InputError, match="was trained with the features in another order"):
+        WarmStart.open(old.directory, turned, pytest.fail)
 
 
 def test_the_run_itself_and_no_run_are_refused(day: tuple[Path, PreparedData], tmp_path: Path) -> None:

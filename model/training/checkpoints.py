@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.ranker import Ranker
-from model.read_checkpoint import BrokenCheckpointError, read_checkpoint
+from model.read_checkpoint import BrokenCheckpointError, read_checkpoint, why_unreadable
 from model.run_directory import layers_checkpoint, load_weights, save_weights
 
 #: Newest checkpoints on disk; one that is broken falls back on the one before.
@@ -99,10 +100,12 @@ class Checkpoints:
         """Saves all; deletes what none of the newest checkpoints needs any more."""
         progress = self.progress
         progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-KEPT:]
-        self.last = self._manager.save(checkpoint_number=progress.epoch * self.steps + progress.step)
+        number = progress.epoch * self.steps + progress.step
+        self._manager.save(checkpoint_number=number)
+        self.last = str(self.directory / f"{_NAME}-{number}")
         if not self.chief:
             return
-        for path in self.directory.glob("best-*"):
+        for path in self.directory.glob("best-*.*"):
             if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):
                 path.unlink()
 
@@ -112,21 +115,28 @@ class Checkpoints:
             save_weights(self._model, self.directory, _best(self.progress.best_epoch))
 
     def load_best(self) -> None:
-        """Loads the weights of `progress.best_epoch` into the model.
+        """Loads the weights of `progress.best_epoch` into the model; without one it keeps those of the last epoch.
 
         Raises:
             InputError: they are gone or broken.
         """
-        load_weights(self._model, self.directory, _best(self.progress.best_epoch))
+        progress = self.progress
+        if progress.best_epoch:
+            load_weights(self._model, self.directory, _best(progress.best_epoch))
+        progress.best_epoch = progress.best_epoch or progress.epoch
 
     def restore(self, warn: Callable[[str], object]) -> bool:
         """Restores the newest checkpoint that can be read; one that cannot be is skipped for the one before.
 
-        False if there is none; what the model holds is then no longer of use.
+        False if there is none; what the model holds is then no longer of use. Where the weights of the best epoch
+        are broken, the best of those that follow takes their place.
 
         Args:
             warn: gets a line for each that is skipped.
         """
+        if self.chief:  # of a save that was killed
+            for path in self.directory.glob("*_temp"):
+                shutil.rmtree(path)
         found = [path.with_suffix("") for path in self.directory.glob(f"{_NAME}-*.index")]
         for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
             try:
@@ -135,8 +145,16 @@ class Checkpoints:
                 warn(f"warning: {path}: is broken and skipped for the checkpoint before ({error})")
             else:
                 self.last = str(path)
+                self._check_best(warn)
                 return True
         return False
+
+    def _check_best(self, warn: Callable[[str], object]) -> None:
+        progress = self.progress
+        path = self.directory / _best(progress.best_epoch)
+        if progress.best_epoch and (why := why_unreadable(path)):
+            warn(f"warning: {path}: is broken ({why}); the best epoch is chosen among those after {progress.epoch}")
+            progress.best_epoch, progress.best_value = 0, -math.inf
 
 
 def _best(epoch: int) -> str:

@@ -43,8 +43,17 @@ def distribution_strategy(name: StrategyName) -> tf.distribute.Strategy:
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
     """Returns when every worker has called it as often."""
-    if strategy.cluster_resolver:
-        tf.function(lambda: strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1)), None))()
+    if not strategy.cluster_resolver:
+        return
+
+    def one() -> tf.Tensor:
+        return tf.constant(1)
+
+    @tf.function
+    def count_workers() -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(one), None)
+
+    count_workers()
 
 
 @contextmanager

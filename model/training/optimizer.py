@@ -49,10 +49,8 @@ def optimizer(
                 warmup_target=initial if warmup else None,
                 warmup_steps=warmup,
             )
-        elif warmup:
-            schedule = schedules.PolynomialDecay(0.0, warmup, initial)
-        else:
-            return initial
+        else:  # A number would be a variable, and a checkpoint bring the rate it was saved with.
+            schedule = schedules.PolynomialDecay(0.0 if warmup else initial, warmup or 1, initial)
         return ShiftedSchedule(schedule, first_step)
 
     dense = FusedAdamW(

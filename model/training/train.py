@@ -138,7 +138,7 @@ def train(
     logs = directory.path / TENSORBOARD if tensorboard else None
     _fit(run, part, validation, checkpoints, strategy, logs, callbacks, verbose)
     progress = checkpoints.progress
-    if progress.epoch < training.epochs:
+    if progress.epoch < training.epochs and progress.stops_early(training.early_stopping):
         tell(f"ended early: the {training.early_stopping} epochs after epoch {progress.best_epoch} were no better")
 
     if chief:
@@ -177,8 +177,8 @@ def _fit(
 ) -> None:
     """Trains what the checkpoints' progress has not got yet."""
     training, progress, steps, chief = run.scenario.training, checkpoints.progress, checkpoints.steps, checkpoints.chief
-    name = partial(_batch_name, run, part)
-    follow = [TrainingProgress(checkpoints, training.checkpoint_steps, name, training.early_stopping)]
+    ids = partial(_session_ids, run, part)
+    follow = [TrainingProgress(checkpoints, training.checkpoint_steps, ids, training.early_stopping)]
     if logs:
         follow.append(TensorBoardLog(logs, steps, progress.epoch * steps + progress.step, chief=chief))
 
@@ -246,10 +246,9 @@ def _dataset(
     )
 
 
-def _batch_name(run: Run, part: TrainingPart, epoch: int, step: int) -> str:
+def _session_ids(run: Run, part: TrainingPart, epoch: int, step: int) -> list[str]:
     (batch,) = _dataset(run, part, range(epoch, epoch + 1), step).take(1)
-    ids = [name.decode() for name in batch["session_id"].numpy()[:3]]
-    return f"a batch of {len(batch['session_id'])} sessions: {', '.join(ids)}, ..."
+    return [name.decode() for name in batch["session_id"].numpy()]
 
 
 def _compiled_run(

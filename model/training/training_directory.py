@@ -13,6 +13,7 @@ from model.ranker import Ranker
 from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, save_weights
 from model.training.optimizer_state import OptimizerState
 from model.training.tensorboard_log import TENSORBOARD
+from model.training.write_whole import write_whole
 from pipeline.config import Scenario, dump_scenario, load_scenario
 from pipeline.encoding_assets import VOCABULARIES
 from pipeline.errors import InputError
@@ -21,6 +22,8 @@ from pipeline.setting_difference import setting_difference
 
 #: In the checkpoints' directory: the data that the training reads, and the run it started from.
 _SOURCE = "data.json"
+#: Keys of `training` with other values of which it may go on: they make no other weights, data or schedule.
+_MAY_CHANGE = ("dense_learning_rate", "table_learning_rate", "clip_norm", "checkpoint_steps", "early_stopping")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class TrainingDirectory:
         return self.path / CHECKPOINTS
 
     def is_begun(self, *, overwrite: bool) -> bool:
-        """Whether it holds a training of the scenario that is to be continued.
+        """Whether it holds a training of the scenario that is to be continued, maybe at other learning rates.
 
         Raises:
             InputError: it holds something else, or must not be overwritten.
@@ -59,6 +62,8 @@ class TrainingDirectory:
         if not holds_run or (self.path / MARKER).exists():
             raise InputError(f"{self.path}: is not empty; name a new directory, or overwrite the run with --overwrite")
         made = load_scenario(self.path / SCENARIO)
+        changed = {key: getattr(self.scenario.training, key) for key in _MAY_CHANGE}
+        made = made.model_copy(update={"training": made.training.model_copy(update=changed)})
         if dump_scenario(made) != dump_scenario(self.scenario):
             difference = setting_difference(made.model_dump(), self.scenario.model_dump())
             raise InputError(
@@ -87,9 +92,12 @@ class TrainingDirectory:
                 f"({before['directory']}) than {source['directory']} gives now; give the same data, and "
                 "--skip-corrupt as before, to continue it, or start anew with --overwrite"
             )
-        old, new = (each.get("warm_start", {"run": "fresh weights", "weights": None}) for each in (before, source))
-        if old["weights"] != new["weights"]:
-            named = f"other weights of {new['run']}" if old["run"] == new["run"] else f"{old['run']}, not {new['run']}"
+        fresh = {"run": "fresh weights", "weights": None, "steps": 0}
+        old, new = (each.get("warm_start", fresh) for each in (before, source))
+        if (old["weights"], old["steps"]) != (new["weights"], new["steps"]):
+            named = f"{old['run']}, not {new['run']}"
+            if old["run"] == new["run"]:
+                named = f"other weights of {new['run']}, or with another optimizer.* of it"
             raise InputError(
                 f"{self.path}: holds a training that is not complete, begun from {named}; give the same --warm-start "
                 "to continue it, or start anew with --overwrite"
@@ -101,21 +109,23 @@ class TrainingDirectory:
             shutil.rmtree(self.path / name, ignore_errors=True)
         (self.path / MARKER).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / SCENARIO).write_text(dump_scenario(self.scenario), encoding="utf-8")
+        write_whole(self.path / SCENARIO, dump_scenario(self.scenario))
 
     def write_inputs(self, write_assets: Callable[[Path], object], source: Mapping[str, Any]) -> None:
-        """What the model takes from the data, and the source; a training that is continued writes the same."""
+        """What the model takes from the data, and the source; a training that is continued writes the same again.
+
+        But for the keys of the scenario that may change on the way.
+        """
+        write_whole(self.path / SCENARIO, dump_scenario(self.scenario))
         shutil.rmtree(self.path / VOCABULARIES, ignore_errors=True)
         write_assets(self.path)
         self.checkpoints.mkdir(exist_ok=True)
-        partial = self.checkpoints / f"{_SOURCE}.partial"
-        partial.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.checkpoints / _SOURCE)
+        write_whole(self.checkpoints / _SOURCE, json.dumps(source, indent=2) + "\n")
 
     def finish(self, model: Ranker, history: Mapping[str, list[float]], facts: Mapping[str, Any]) -> None:
         """Writes the run; `facts` are what `run.json` says of it."""
         save_weights(model, self.path)
         OptimizerState.of(model.optimizer).save(self.path)
         for name, content in ((HISTORY, history), (MARKER, facts)):
-            (self.path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_whole(self.path / name, json.dumps(content, indent=2) + "\n")
         shutil.rmtree(self.checkpoints)

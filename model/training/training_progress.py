@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -9,18 +10,24 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from model.training.checkpoints import Checkpoints
+from model.training.write_whole import write_whole
 from pipeline.errors import InputError
 
 _MONITOR = "val_session_auc"
-_REMEDY = "lower training.dense_learning_rate, and start anew with --overwrite"
+_REMEDY = (
+    "give the same command with a lower training.dense_learning_rate or training.clip_norm to go on, or mend the "
+    "log and start anew with --overwrite"
+)
+#: In the checkpoints' directory: sessions that may have spoilt the weights.
+_SUSPECTS = "not_finite.json"
 
 
 class TrainingProgress(tf.keras.callbacks.Callback):
     """The first callback of a training: what comes after it finds the checkpoint saved.
 
     At the end of each epoch it saves the weights where they are the best so far, by the session AUC
-    of the validation part; without one each epoch is better than those before. It adds the learning rate
-    of the epoch's last step, of dense weights, to what `fit` reports.
+    of the validation part; without one, or a session in it with both classes, each epoch is better than those
+    before. It adds the learning rate of the epoch's last step, of dense weights, to what `fit` reports.
 
     A checkpoint is saved at the end of each epoch and every `checkpoint_steps` steps of it, but never
     after a step whose loss or weights are no longer finite: that stops the training.
@@ -28,7 +35,7 @@ class TrainingProgress(tf.keras.callbacks.Callback):
     Args:
         checkpoints: may have been restored; the training goes on from there.
         checkpoint_steps: between checkpoints.
-        batch_name: names the batch of an epoch and a step, both counted from 0, for an error.
+        session_ids: gives those of the batch of an epoch and a step, both counted from 0, for an error.
         early_stopping: epochs without a better one after which `fit` ends; default: never.
     """
 
@@ -36,12 +43,12 @@ class TrainingProgress(tf.keras.callbacks.Callback):
         self,
         checkpoints: Checkpoints,
         checkpoint_steps: int,
-        batch_name: Callable[[int, int], str],
+        session_ids: Callable[[int, int], list[str]],
         early_stopping: int | None = None,
     ) -> None:
         super().__init__()
         self._checkpoints, self._progress = checkpoints, checkpoints.progress
-        self._checkpoint_steps, self._batch_name = checkpoint_steps, batch_name
+        self._checkpoint_steps, self._session_ids = checkpoint_steps, session_ids
         self._early_stopping = early_stopping
         self._since = time.perf_counter()
         self._means: list[tuple[tf.Variable, tf.Tensor]] = []
@@ -82,7 +89,9 @@ class TrainingProgress(tf.keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.optimizers[0].learning_rate.numpy())
         for name, value in logs.items():
             progress.history.setdefault(name, []).append(float(value))
-        value = float(logs.get(_MONITOR, epoch))
+        # without a session that has both classes it is 0, whatever the weights
+        measured = _MONITOR in logs and float(self.model.session_auc.sessions.numpy()) > 0
+        value = float(logs[_MONITOR] if measured else epoch)
         progress.epoch, progress.step = epoch + 1, 0
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, progress.epoch
@@ -98,15 +107,21 @@ class TrainingProgress(tf.keras.callbacks.Callback):
 
     def _check_weights(self) -> None:
         """A loss may be finite and its gradient not; then the next step would tell."""
-        if not all(tf.reduce_all(tf.math.is_finite(weight)) for weight in self.model.trainable_variables):
-            self._stop("the weights are no longer finite")
+        for weight in self.model.trainable_variables:
+            if not tf.reduce_all(tf.math.is_finite(weight)):
+                self._stop(f"`{weight.name}` is no longer finite")
 
     def _stop(self, why: str) -> None:
-        progress = self._progress
-        batch = self._batch_name(progress.epoch, progress.step - 1)
+        """A batch whose gradient is not finite spoils the weights, which the loss of the next one tells."""
+        epoch, step = self._progress.epoch, self._progress.step
+        batches = {number: self._session_ids(epoch, number - 1) for number in (step, step - 1) if number}
+        path = self._checkpoints.directory / _SUSPECTS
+        if self._checkpoints.chief:
+            write_whole(path, json.dumps({"epoch": epoch + 1, "sessions_of_steps": batches}, indent=2) + "\n")
         raise InputError(
-            f"training: {why} at epoch {progress.epoch + 1}, step {progress.step:,} ({batch}); {self._kept()}; "
-            f"look for wild numbers in these sessions, or {_REMEDY}"
+            f"training: {why} at epoch {epoch + 1}, step {step:,} (a batch of {len(batches[step])} sessions: "
+            f"{', '.join(batches[step][:3])}, ...); look for wild numbers in it and in the one before, whose sessions "
+            f"are in {path}; {self._kept()}; {_REMEDY}"
         )
 
     def _kept(self) -> str:

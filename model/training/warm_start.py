@@ -17,6 +17,7 @@ from model.weights_fingerprint import weights_fingerprint
 from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
+from pipeline.features import Features
 from pipeline.setting_difference import setting_difference
 
 #: Keys of the features and the model that change neither the weights' shapes nor what a trained model answers.
@@ -59,6 +60,11 @@ class WarmStart:
                 f"{directory}: was trained with {difference}; start from a run of the same features and model, or "
                 "train without --warm-start"
             )
+        if _order(run.scenario.features) != _order(scenario.features):
+            raise InputError(
+                f"{directory}: was trained with the features in another order, by which its weights go; give them in "
+                "that order, or train without --warm-start"
+            )
         state = OptimizerState.of(optimizer(run.model, run.scenario.training))
         if not state.load(directory):
             tell(f"warning: {directory}: has no optimizer.*; the optimizer begins anew, and its first steps are large")
@@ -69,9 +75,9 @@ class WarmStart:
         return cls(directory, run, state)
 
     @property
-    def origin(self) -> dict[str, str]:
-        """Tells it from other runs."""
-        return {"run": str(self.directory), "weights": weights_fingerprint(self.run.model)}
+    def origin(self) -> dict[str, str | int]:
+        """Tells it from other runs, and from itself without its optimizer's state."""
+        return {"run": str(self.directory), "weights": weights_fingerprint(self.run.model), "steps": self.steps}
 
     @property
     def steps(self) -> int:
@@ -115,6 +121,10 @@ class WarmStart:
         if self.state:
             before, after = (each.scenario.training.table_optimizer for each in (self.run, run))
             self.state.give_to(OptimizerState.of(run.model.optimizer), tables=before == after)
+
+
+def _order(features: Features) -> list[str]:
+    return [*(feature.name for feature in features.encoded), *features.cross]
 
 
 def _what_weights_depend_on(scenario: Scenario) -> dict[str, object]:
