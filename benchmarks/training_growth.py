@@ -90,6 +90,8 @@ def figure(measured: dict[str, list[Point]], output: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     axes[0].yaxis.set_major_formatter("{x:,.0f}")
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, 5 * high)  # room for the legends
     axes[0].set_ylabel(f"ms, {_SESSIONS} sessions")
     shown.savefig(output)
 
