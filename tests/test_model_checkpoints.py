@@ -240,6 +240,17 @@ def test_without_a_checkpoint_that_can_be_read_it_starts_anew(begun: Path, whole
     assert_equals(begun, whole)
 
 
+def test_stopped_before_its_first_checkpoint_it_starts_at_its_beginning(data: PreparedData, tmp_path: Path) -> None:
+    with pytest.raises(Interruption):
+        train(SCENARIO, data, tmp_path / "run", verbose=0, callbacks=[Interrupt(after=3)])
+    interrupt = Interrupt(after=2)
+    told = continued(tmp_path / "run", data, interrupt)
+    assert told == [
+        f"{tmp_path / 'run'}: was stopped before its first checkpoint; the training starts at its beginning"
+    ]
+    assert interrupt.steps == 2
+
+
 def test_another_scenario_or_other_data_is_refused(begun: Path, data: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"`training\.seed: 17` and the scenario says `18`; .*--overwrite"):
         train(scenario(seed=18), data, begun, verbose=0)

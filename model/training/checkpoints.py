@@ -137,8 +137,7 @@ class Checkpoints:
         if self.chief:  # of a save that was killed
             for path in self.directory.glob("*_temp"):
                 shutil.rmtree(path)
-        found = [path.with_suffix("") for path in self.directory.glob(f"{_NAME}-*.index")]
-        for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+        for path in self.found():
             try:
                 read_checkpoint(self._checkpoint, path)
             except BrokenCheckpointError as error:
@@ -148,6 +147,11 @@ class Checkpoints:
                 self._check_best(warn)
                 return True
         return False
+
+    def found(self) -> list[Path]:
+        """The checkpoints that are there, newest first, without the ends of their files' names."""
+        paths = [path.with_suffix("") for path in self.directory.glob(f"{_NAME}-*.index")]
+        return sorted(paths, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
     def _check_best(self, warn: Callable[[str], object]) -> None:
         progress = self.progress

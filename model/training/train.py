@@ -128,13 +128,18 @@ def train(
         show(size_table(sizes, parameters.dense))
     checkpoints = Checkpoints(run.model, directory.checkpoints, steps, chief=chief)
     if begun and not checkpoints.restore(tell):
-        tell(f"warning: {directory.path}: has no checkpoint that can be read; the training starts anew")
+        if checkpoints.found():
+            tell(f"warning: {directory.path}: has no checkpoint that can be read; the training starts anew")
+        else:
+            tell(f"{directory.path}: was stopped before its first checkpoint; the training starts at its beginning")
         run = _compiled_run(scenario, assets, steps, strategy, warm)
         checkpoints = Checkpoints(run.model, directory.checkpoints, steps, chief=chief)
     elif begun:
         tell(f"{directory.path}: {_continues(checkpoints, training, steps)}")
     warm = None  # its tables are copied, and may be large
 
+    if training.xla:
+        tell("XLA compiles the step for each shape of a batch, which may take minutes")
     logs = directory.path / TENSORBOARD if tensorboard else None
     _fit(run, part, validation, checkpoints, strategy, logs, callbacks, verbose)
     progress = checkpoints.progress
