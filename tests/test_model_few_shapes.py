@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def test_sizes_are_powers_of_2_and_lists_have_their_greatest_length(longest: int
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("AWMOE_TEST_XLA" not in os.environ, reason="compiles for a minute: AWMOE_TEST_XLA=1 runs it")
 def test_xla_trains_as_without_it(tmp_path: Path) -> None:
     histories = []
     for xla in (False, True):
