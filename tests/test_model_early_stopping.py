@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tensorflow as tf
 
 from experiment_data import experiment_scenario
 from model.run_directory import load_run
@@ -15,6 +14,7 @@ from model.training.checkpoints import Progress
 from model.training.train import train
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from stop_after import StopAfter
 from tiny_data import write_tiny_data
 
 #: It learns nothing, so the first epoch is the best.
@@ -25,17 +25,8 @@ SCENARIO = experiment_scenario(
 STEPS = 8
 
 
-class Interrupt(tf.keras.callbacks.Callback):
-    """After so many steps, or when `fit` has ended."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
+class Interrupt(StopAfter):
+    """Stops when `fit` has ended, too."""
 
     def on_train_end(self, logs: Any = None) -> None:
         raise KeyboardInterrupt
@@ -50,9 +41,9 @@ def test_it_ends_after_so_many_epochs_that_are_no_better(data: PreparedData, tmp
     """Interrupted in the third epoch, which is the last, and once more when all that is left is to write the run."""
     directory, told = tmp_path / "run", list[str]()
     with pytest.raises(KeyboardInterrupt):
-        train(SCENARIO, data, directory, verbose=0, callbacks=[Interrupt(after=2 * STEPS + 4)])
+        train(SCENARIO, data, directory, verbose=0, callbacks=[Interrupt(2 * STEPS + 4)])
     with pytest.raises(KeyboardInterrupt):
-        train(SCENARIO, data, directory, verbose=0, callbacks=[Interrupt(after=99)], tell=told.append)
+        train(SCENARIO, data, directory, verbose=0, callbacks=[Interrupt(99)], tell=told.append)
     assert told == [f"{directory}: continues at epoch 3 of 9, after step 3 of 8"]
     told.clear()
     history = train(SCENARIO, data, directory, verbose=0, tell=told.append)
@@ -71,6 +62,7 @@ def test_an_epoch_counts_from_the_best() -> None:
     assert not Progress(epoch=9, best_epoch=0).stops_early(None)
     assert not Progress(epoch=4, best_epoch=3).stops_early(2)
     assert Progress(epoch=5, best_epoch=3).stops_early(2)
+    assert not Progress(epoch=5, best_epoch=0).stops_early(2), "the best epoch's weights were damaged: none is known"
 
 
 def test_without_a_validation_part_it_is_refused(tmp_path: Path) -> None:

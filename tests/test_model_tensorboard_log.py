@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from event_curves import event_curves
 from experiment_data import experiment_scenario
 from model.run_directory import load_run
 from model.training.train import History, train
 from pipeline.prepared_data import PreparedData
+from stop_after import StopAfter
 from tiny_data import VOCABULARY_SIZE, write_tiny_data
 
 SCENARIO = experiment_scenario(
@@ -22,19 +22,6 @@ SCENARIO = experiment_scenario(
     training={"batch_size": 2, "epochs": 2, "shuffle_buffer": 64, "checkpoint_steps": 50, "deterministic": True},
 )
 STEPS = 120
-
-
-class Stop(tf.keras.callbacks.Callback):
-    """As sudden as a signal, after so many steps."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
 
 
 class Trained(NamedTuple):
@@ -63,7 +50,7 @@ def continued(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> C
     """Interrupted at step 215, and continued from the checkpoint before."""
     directory = tmp_path_factory.mktemp("continued") / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(SCENARIO, data, directory, verbose=0, callbacks=[Stop(215)])
+        train(SCENARIO, data, directory, verbose=0, callbacks=[StopAfter(215)])
     steps = [step for step, _ in event_curves(directory / "tensorboard/train")["loss"]]
     train(SCENARIO, data, directory, verbose=0, tell=lambda line: None)
     return Continued(directory, steps)
@@ -111,7 +98,7 @@ def test_overwritten_the_curves_are_gone_and_without_it_none_are_written(
 ) -> None:
     directory = shutil.copytree(whole.directory, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        train(SCENARIO, data, directory, verbose=0, overwrite=True, tensorboard=False, callbacks=[Stop(1)])
+        train(SCENARIO, data, directory, verbose=0, overwrite=True, tensorboard=False, callbacks=[StopAfter(1)])
     assert not (directory / "tensorboard").exists()
 
 

@@ -44,8 +44,8 @@ class Progress(tf.train.experimental.PythonState):
     seconds: float = 0.0
 
     def stops_early(self, patience: int | None) -> bool:
-        """Whether that many epochs were no better than the best before them; of no `patience` never."""
-        return patience is not None and self.epoch - self.best_epoch >= patience
+        """Whether that many epochs were no better than the best before them; of no `patience`, or no best, never."""
+        return patience is not None and self.best_epoch > 0 and self.epoch - self.best_epoch >= patience
 
     def serialize(self) -> str:
         """For a checkpoint."""

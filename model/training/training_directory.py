@@ -22,7 +22,8 @@ from pipeline.setting_difference import setting_difference
 
 #: In the checkpoints' directory: the data that the training reads, and the run it started from.
 _SOURCE = "data.json"
-#: Keys of `training` with other values of which it may go on: they make no other weights, data or schedule.
+#: Keys of `training` that may change on the way: neither the weights' shapes, nor the data and its order, nor the steps
+#: that a schedule runs over depend on them.
 _MAY_CHANGE = ("dense_learning_rate", "table_learning_rate", "clip_norm", "checkpoint_steps", "early_stopping")
 
 
