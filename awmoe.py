@@ -257,29 +257,32 @@ def train(
     prepared = PreparedData.open(data)
     if date_range is not None:
         prepared = prepared.with_training_days(DateRange.parse(date_range))
-    if strategy == "multi_worker":
-        click.echo("multi_worker: begins when all workers of TF_CONFIG are there", err=True)
+    tell = partial(click.echo, err=True)
     with quiet_tensorflow():
         from rich.console import Console
 
         from model.training.distribution import distribution_strategy
         from model.training.train import train as run
 
-        distribution = distribution_strategy(strategy)
-    run(
-        scenario,
-        prepared,
-        output,
-        warm_start=warm_start,
-        overwrite=overwrite,
-        skip_corrupt=skip_corrupt,
-        strategy=distribution,
-        # a bar for a person; one line an epoch for a log file
-        verbose=1 if sys.stdout.isatty() else 2,
-        tell=partial(click.echo, err=True),
-        show=Console().print,
-        tensorboard=tensorboard,
-    )
+        distribution = distribution_strategy(strategy, tell)
+    try:
+        run(
+            scenario,
+            prepared,
+            output,
+            warm_start=warm_start,
+            overwrite=overwrite,
+            skip_corrupt=skip_corrupt,
+            strategy=distribution,
+            # a bar for a person; one line an epoch for a log file
+            verbose=1 if sys.stdout.isatty() else 2,
+            tell=tell,
+            show=Console().print,
+            tensorboard=tensorboard,
+        )
+    except KeyboardInterrupt:
+        tell(f"{output}: stopped; the same command continues from the last checkpoint")
+        raise
     click.echo(f"written: {output}")
 
 

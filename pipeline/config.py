@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -468,18 +469,29 @@ def parse_scenario_text(text: str, origin: str, overrides: Iterable[str] = ()) -
         raise InputError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{origin}: must be a mapping with `name` and `features`, not {type(raw).__name__}")
+    laid_over = {}
     for override in overrides:
-        _override(raw, override)
-    return parse_scenario(raw, origin)
+        laid_over[_override(raw, override)] = override
+    return parse_scenario(raw, origin, laid_over)
 
 
-def parse_scenario(raw: dict[str, Any], origin: str) -> Scenario:
-    """Validates a scenario given as nested mappings; `origin` names it in errors."""
+def parse_scenario(raw: dict[str, Any], origin: str, overrides: Mapping[str, str] | None = None) -> Scenario:
+    """Validates a scenario given as nested mappings.
+
+    Args:
+        raw: as YAML gives it.
+        origin: names it in errors.
+        overrides: by their keys, what was laid over it: named where such a key is wrong.
+    """
     try:
         # as JSON, where a list is what a tuple is written as; else strict types refuse it
         return Scenario.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
-        raise InputError("\n".join(f"{origin}: {_explain(e)}" for e in error.errors())) from None
+        explained = []
+        for one in error.errors():
+            override = (overrides or {}).get(".".join(map(str, one["loc"])))
+            explained.append(f"override `{override}`: {_explain(one)}" if override else f"{origin}: {_explain(one)}")
+        raise InputError("\n".join(explained)) from None
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -487,7 +499,8 @@ def dump_scenario(scenario: Scenario) -> str:
     return yaml.safe_dump(scenario.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _override(raw: dict[str, Any], override: str) -> str:
+    """Lays an override over the mappings; gives its key."""
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise InputError(f"override `{override}`: must be key.path=value, for instance training.epochs=1")
@@ -501,6 +514,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         node[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"override `{override}`: the value is no YAML: {' '.join(str(error).split())}") from error
+    return key
 
 
 def _explain(error: Any) -> str:
@@ -510,7 +524,9 @@ def _explain(error: Any) -> str:
     key = ".".join(part for part in location if part not in FEATURE_KINDS)
     if error["type"] == "extra_forbidden":
         allowed = _allowed_keys(location[:-1])
-        return f"unknown key `{key}`; allowed there: {', '.join(allowed)}"
+        near = get_close_matches(location[-1], allowed, 1)
+        meant = f"did you mean `{near[0]}`? " if near else ""
+        return f"unknown key `{key}`; {meant}allowed there: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"missing key `{key}`"
     message = error["msg"].removeprefix("Value error, ")

@@ -272,5 +272,7 @@ def test_overwrite_starts_anew_and_a_finished_run_is_refused(begun: Path, whole:
         train(SCENARIO, data, begun, overwrite=True, verbose=0, callbacks=[interrupt], tell=pytest.fail)
     assert interrupt.steps == 7
     assert [path.name for path in (begun / "checkpoints").glob("step-*.index")] == ["step-5.index"]
-    with pytest.raises(InputError, match="is not empty; name a new directory, or overwrite the run with --overwrite"):
+    with pytest.raises(
+        InputError, match="holds a complete run; name a new directory, or overwrite it with --overwrite"
+    ):
         train(SCENARIO, data, whole.directory, verbose=0)

@@ -67,7 +67,7 @@ def test_the_directory_stands_alone_and_holds_the_best_epoch(
 
 def test_a_taken_directory_is_refused(data: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="is not empty and holds no run"):
         train(SCENARIO, data, tmp_path, verbose=0)
     with pytest.raises(InputError, match="no run"):
         train(SCENARIO, data, tmp_path, overwrite=True, verbose=0)

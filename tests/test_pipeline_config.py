@@ -29,9 +29,15 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.gaet.form=raw", r"unknown key `model.gaet`; allowed there: .*gate"),
-        ("training.epoch=3", r"unknown key `training.epoch`; allowed there: .*epochs"),
-        ("features.item.brand.tabel=x", r"unknown key `features.item.brand.tabel`; allowed there: .*table"),
+        (
+            "model.gaet.form=raw",
+            r"override `model.gaet.form=raw`: unknown key `model.gaet`; did you mean `gate`\? allowed there: .*gate",
+        ),
+        ("training.epoch=3", r"unknown key `training.epoch`; did you mean `epochs`\? allowed there: .*epochs"),
+        (
+            "features.item.brand.tabel=x",
+            r"unknown key `features.item.brand.tabel`; did you mean `table`\? allowed there: .*table",
+        ),
         ("features.tables.brand.min=1", r"unknown key `features.tables.brand.min`; allowed there: .*min_count"),
         ("features.item.brand.kind=text", r"`features.item.brand`: .*'categorical', 'multi_categorical', 'numeric'"),
         ("model.experts.count=four", r"`model.experts.count`: .*valid integer.*got 'four'"),
@@ -101,7 +107,8 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
 def test_a_wrong_key_is_named_with_what_is_allowed(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load_scenario(SEARCH, [override])
-    assert str(SEARCH) in str(caught.value), "the error does not name the file"
+    named = str(caught.value).startswith((f"{SEARCH}: ", f"override `{override}`: "))
+    assert named, f"the error names neither the file nor the override: {caught.value}"
 
 
 def test_a_gate_on_the_query_needs_a_query() -> None:

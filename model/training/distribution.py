@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -21,13 +21,19 @@ _SILENT_SECONDS = 60
 _EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def distribution_strategy(name: StrategyName) -> tf.distribute.Strategy:
+def distribution_strategy(
+    name: StrategyName, tell: Callable[[str], object] = lambda line: None
+) -> tf.distribute.Strategy:
     """The strategy of that name; each replica of it trains on a part of every batch.
 
     - `none`: one replica, TensorFlow's default.
     - `mirrored`: one a GPU of this machine; one a logical CPU where there is no GPU.
     - `multi_worker`: one a GPU (or one on the CPU) of every machine that the environment's `TF_CONFIG` names. It
       must be made before TensorFlow does anything else, and waits for the other workers.
+
+    Args:
+        name: one of the above.
+        tell: gets a line before others are waited for.
 
     Raises:
         InputError: `TF_CONFIG` is missing or malformed.
@@ -38,6 +44,7 @@ def distribution_strategy(name: StrategyName) -> tf.distribute.Strategy:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     _be_patient(_cluster(os.environ.get("TF_CONFIG", "")))
+    tell("multi_worker: begins when all workers of TF_CONFIG are there")
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 

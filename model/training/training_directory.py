@@ -60,8 +60,12 @@ class TrainingDirectory:
             if not holds_run:
                 raise InputError(f"{self.path}: is not empty and holds no run; it will not be overwritten")
             return False
-        if not holds_run or (self.path / MARKER).exists():
-            raise InputError(f"{self.path}: is not empty; name a new directory, or overwrite the run with --overwrite")
+        if not holds_run:
+            raise InputError(f"{self.path}: is not empty and holds no run; name a new directory")
+        if (self.path / MARKER).exists():
+            raise InputError(
+                f"{self.path}: holds a complete run; name a new directory, or overwrite it with --overwrite"
+            )
         made = load_scenario(self.path / SCENARIO)
         changed = {key: getattr(self.scenario.training, key) for key in _MAY_CHANGE}
         made = made.model_copy(update={"training": made.training.model_copy(update=changed)})
