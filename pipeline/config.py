@@ -489,9 +489,17 @@ def parse_scenario(raw: dict[str, Any], origin: str, overrides: Mapping[str, str
     except ValidationError as error:
         explained = []
         for one in error.errors():
-            override = (overrides or {}).get(".".join(map(str, one["loc"])))
+            where = ".".join(map(str, one["loc"]))
+            # of an unknown section, whatever was laid into it
+            unknown = one["type"] == "extra_forbidden"
+            to_blame = [text for key, text in (overrides or {}).items() if _is_at(key, where, within=unknown)]
+            override = to_blame[0] if to_blame else None
             explained.append(f"override `{override}`: {_explain(one)}" if override else f"{origin}: {_explain(one)}")
         raise InputError("\n".join(explained)) from None
+
+
+def _is_at(key: str, where: str, *, within: bool) -> bool:
+    return key == where or (within and key.startswith(f"{where}."))
 
 
 def dump_scenario(scenario: Scenario) -> str:
