@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -221,6 +222,10 @@ def serve(
         if server.rest_target:
             click.echo(f"REST on {'https' if tls_certificate else 'http'}://{server.rest_target}")
         server.wait()
+    # All is answered. What libraries do at an interpreter's end can hang, with nothing left to save.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import threading
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 MAX_REQUEST_BYTES = 64 * 2**20
 #: Threads of gRPC beside those that hold requests: they refuse what does not fit, and answer health and status.
 _SPARE_THREADS = 16
+#: Seconds that libraries may take beyond the grace to be down.
+_SPARE_SECONDS = 10.0
 
 
 class ModelServer:
@@ -136,7 +139,10 @@ class ModelServer:
         return self._versions.current.version
 
     def wait(self) -> None:
-        """Serves until SIGTERM or SIGINT, then stops gracefully; only from the main thread."""
+        """Serves until SIGTERM or SIGINT, then stops gracefully; only from the main thread.
+
+        A server that is not down in time ends the process, with code 1 and what each thread was at on standard error.
+        """
         previous = {
             number: signal.signal(number, lambda *_: self._stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)
         }
@@ -145,7 +151,13 @@ class ModelServer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            self.stop()
+            # A thread of TensorFlow or gRPC that hangs would keep the process for ever.
+            in_time = self._drain + 2 * (self._grace + _SPARE_SECONDS)  # the graces of gRPC and REST
+            faulthandler.dump_traceback_later(in_time, exit=True)
+            try:
+                self.stop()
+            finally:
+                faulthandler.cancel_dump_traceback_later()
 
     def stop(self, grace: float | None = None) -> None:
         """Reports NOT_SERVING, takes no new requests, gives those in flight `grace` seconds, returns when all is down.
@@ -158,11 +170,13 @@ class ModelServer:
             self._stopped = True
             time.sleep(self._drain)
         self._stopping.set()
-        stopped = self._server.stop(self._grace if grace is None else grace)
+        grace = self._grace if grace is None else grace
+        stopped = self._server.stop(grace)
         if self._rest is not None:
             self._rest.stop()
             self._rest = None
-        stopped.wait()
+        if not stopped.wait(grace + _SPARE_SECONDS):
+            _log.warning("gRPC is not down %g s after its grace; going on without it", _SPARE_SECONDS)
         self._predictor.close()
         self._poller.join()
 

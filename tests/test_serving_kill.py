@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -129,3 +130,34 @@ def test_requests_in_flight_at_sigterm_are_answered(server: tuple[subprocess.Pop
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request, timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+HUNG = """
+import sys, threading
+from pathlib import Path
+from serving import server
+from serving.server import ModelServer
+
+server._SPARE_SECONDS = 0.5
+with ModelServer(Path(sys.argv[1]), grace=0.5) as hung:
+    hung._predictor.close = threading.Event().wait
+    print("ready", flush=True)
+    hung.wait()
+"""
+
+
+def test_a_server_that_cannot_end_is_ended_and_tells_where_it_hung(model: Path) -> None:
+    command = [sys.executable, "-c", HUNG, str(model)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 1, told
+    assert "in stop" in told, "the stack says where"
