@@ -75,5 +75,5 @@ def test_small_and_large_numbers_and_layers_are_laid_over() -> None:
 
 
 def test_a_change_that_does_not_go_names_its_key() -> None:
-    with pytest.raises(InputError, match=r"scenario tiny: unknown key `model\.gate\.unit`"):
+    with pytest.raises(InputError, match=r"^override `model\.gate\.unit=true`: unknown key `model\.gate\.unit`"):
         vary(scenario(), {"model.gate.unit": True})
