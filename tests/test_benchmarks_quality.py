@@ -55,7 +55,7 @@ def test_a_peer_is_compared_as_our_models_are(tmp_path: Path) -> None:
 def test_models_and_peers_of_two_seeds_end_in_one_json_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole path on a small simulated log: prepared, trained in two processes, LightGBM searched, DeepCTR's DIN."""
+    """The whole path on a small simulated log: prepared, trained, LightGBM searched, DeepCTR's DIN."""
     small = {"model.experts.layers": [8, 4], "model.hidden_layers": [8], "training.epochs": 1}
     config = tmp_path / "small.yaml"
     # another name: settings of LightGBM are stored for `search`, and here they are to be searched
@@ -65,7 +65,7 @@ def test_models_and_peers_of_two_seeds_end_in_one_json_line(
 
     def result(*options: str) -> dict[str, Any]:
         command = ["quality", "--output", str(tmp_path), "--datasets", "simulated", "--json", *options]
-        monkeypatch.setattr("sys.argv", [*command, "--search-minutes", "0.02"])
+        monkeypatch.setattr("sys.argv", [*command, "--search-minutes", "0.02", "--jobs", "1"])
         main()
         found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])["datasets"]["simulated"]
         return found

@@ -1,7 +1,8 @@
-"""The main job by its own commands, each in a process of its own, on a small simulated log."""
+"""The main job by its own commands, each in a process of its own, on a small simulated log; mistakes and variants."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,10 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
+
+from awmoe import main
 
 ROOT = Path(__file__).parent.parent
 CONFIG = str(ROOT / "configs" / "search.yaml")
@@ -25,14 +30,26 @@ SMALL = [
 ]
 
 
-def awmoe(*arguments: str | Path, code: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def awmoe(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs a command and checks how it ended."""
     command = [sys.executable, str(ROOT / "awmoe.py"), *map(str, arguments)]
-    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     said = f"awmoe {' '.join(map(str, arguments))}\nstdout: {run.stdout}\nstderr: {run.stderr}"
     assert run.returncode == code, f"exit code {run.returncode}, expected {code}\n{said}"
     assert "Traceback" not in run.stderr, said
     return run
+
+
+def awmoe_here(*arguments: str | Path, code: int = 0) -> str:
+    """Runs a command as `awmoe` does, in this process, where TensorFlow is imported already; gives both outputs."""
+    with ExitStack() as stack:
+        said = stack.enter_context(redirect_stdout(io.StringIO()))
+        stack.enter_context(redirect_stderr(said))
+        stack.enter_context(patch.object(sys, "argv", ["awmoe", *map(str, arguments)]))
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        main()
+    assert (ended.value.code or 0) == code, f"exit code {ended.value.code}, expected {code}\n{said.getvalue()}"
+    return said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +92,9 @@ def test_every_stage_writes_what_the_next_one_reads(job: Path) -> None:
 
 def test_prepared_data_is_validated_against_prepared_data(job: Path) -> None:
     prepared = job / "prepared"
-    said = awmoe("validate", prepared, "--against", prepared, "--set", "validation.fewest_sessions=20").stdout
+    said = awmoe_here("validate", prepared, "--against", prepared, "--set", "validation.fewest_sessions=20")
     assert "all within their thresholds" in said
-    awmoe("validate", prepared, "--against", job / "log", code=2)
+    awmoe_here("validate", prepared, "--against", job / "log", code=2)
 
 
 def test_a_list_ranked_over_grpc_has_the_scores_of_evaluate(job: Path, server: str) -> None:
@@ -116,14 +133,14 @@ def test_a_session_given_as_json_is_ranked_and_shown(job: Path, server: str, tmp
     session["candidates"] = ids[:3]
     file = tmp_path / "session.json"
     file.write_text(json.dumps(session))
-    shown = awmoe("rank", "--server", server, "--data", job / "prepared", "--session", file).stdout
+    shown = awmoe_here("rank", "--server", server, "--data", job / "prepared", "--session", file)
     assert all(item in shown for item in ids[:3]), shown
     assert "gate [" in shown
 
     session["candidates"] = ["no-such-item"]
     file.write_text(json.dumps(session))
-    wrong = awmoe("rank", "--server", server, "--data", job / "prepared", "--session", file, code=2)
-    assert "no-such-item" in wrong.stderr
+    wrong = awmoe_here("rank", "--server", server, "--data", job / "prepared", "--session", file, code=2)
+    assert "no-such-item" in wrong
 
 
 @pytest.mark.parametrize(
@@ -165,28 +182,29 @@ def test_a_mistake_ends_with_one_clear_line_and_nothing_written(
     (tmp_path / "empty").mkdir()
     places = {"OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
     arguments = [places.get(a, a).replace("JOB", str(job)) for a in arguments]
-    run = awmoe(*arguments, code=2, cwd=tmp_path)
-    assert message in run.stderr
-    told = [line for line in run.stderr.splitlines() if not line.endswith(" ...")]  # less the progress
-    assert len(told) == 1, f"more than one line: {run.stderr}"
+    with chdir(tmp_path):
+        said = awmoe_here(*arguments, code=2)
+    assert message in said
+    told = [line for line in said.splitlines() if not line.endswith(" ...")]  # less the progress
+    assert len(told) == 1, f"more than one line: {said}"
     assert not (tmp_path / "out").exists(), f"half-written: {sorted((tmp_path / 'out').rglob('*'))}"
 
 
 def test_a_column_that_no_row_has_is_warned_of(job: Path, tmp_path: Path) -> None:
     arguments = ("--input", job / "log", "--output", tmp_path / "out", "--set", "features.item.shop.column=store")
-    run = awmoe("preprocess", CONFIG, *arguments)
-    assert "warning: table `shop` is empty: the training part has no value of `store`" in run.stderr
+    said = awmoe_here("preprocess", CONFIG, *arguments)
+    assert "warning: table `shop` is empty: the training part has no value of `store`" in said
 
 
 @pytest.mark.slow
 def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -> None:
     source = ("preprocess", CONFIG, "--input", job / "log", "--output", tmp_path / "days")
     split = "--set=pipeline.split={test_start: 2024-02-01}"
-    first = awmoe(*source, split, "--date-range", "2024-01-10:2024-02-01")
-    assert "outside the date range" in first.stdout, "the balance is shown"
-    assert "holds prepared data already" in awmoe(*source, split, code=2).stderr
-    assert "must be FIRST:LAST" in awmoe(*source, split, "--date-range", "yesterday", code=2).stderr
-    awmoe(*source, split, "--date-range", "2024-02-02", "--vocabularies-from", tmp_path / "days")
+    first = awmoe_here(*source, split, "--date-range", "2024-01-10:2024-02-01")
+    assert "outside the date range" in first, "the balance is shown"
+    assert "holds prepared data already" in awmoe_here(*source, split, code=2)
+    assert "must be FIRST:LAST" in awmoe_here(*source, split, "--date-range", "yesterday", code=2)
+    awmoe_here(*source, split, "--date-range", "2024-02-02", "--vocabularies-from", tmp_path / "days")
     manifest = json.loads((tmp_path / "days" / "manifest.json").read_text())
     assert list(manifest["parts"]["test"]["days"]) == ["2024-02-01", "2024-02-02"]
     assert min(manifest["parts"]["train"]["days"]) >= "2024-01-10"
@@ -197,13 +215,13 @@ def test_days_are_prepared_and_added_by_the_command(job: Path, tmp_path: Path) -
 def test_a_new_day_alone_is_trained_from_the_run_of_the_days_before(job: Path, tmp_path: Path) -> None:
     prepared, before, after = (tmp_path / name for name in ("prepared", "before", "after"))
     source: list[str | Path] = ["preprocess", CONFIG, "--input", job / "log", "--output", prepared]
-    awmoe(*source, "--set=pipeline.split={test_start: 2024-02-20}", "--date-range", "2024-01-20:2024-02-20")
-    awmoe("train", CONFIG, "--data", prepared, "--output", before, *SMALL)
-    awmoe(*source, "--set=pipeline.split={test_start: 2024-02-21}", "--date-range", "2024-02-20:2024-02-21")
+    awmoe_here(*source, "--set=pipeline.split={test_start: 2024-02-20}", "--date-range", "2024-01-20:2024-02-20")
+    awmoe_here("train", CONFIG, "--data", prepared, "--output", before, *SMALL)
+    awmoe_here(*source, "--set=pipeline.split={test_start: 2024-02-21}", "--date-range", "2024-02-20:2024-02-21")
     day: list[str | Path] = ["train", CONFIG, "--data", prepared, "--output", after, "--warm-start", before, *SMALL]
-    told = awmoe(*day, "--date-range", "2023-02-20", code=2).stderr
+    told = awmoe_here(*day, "--date-range", "2023-02-20", code=2)
     assert "has no training day in 2023-02-20:2023-02-20; it has 2024-01-20 to 2024-02-20" in told
-    assert f"{after}: starts from {before}; new rows: " in awmoe(*day, "--date-range", "2024-02-20").stderr
+    assert f"{after}: starts from {before}; new rows: " in awmoe_here(*day, "--date-range", "2024-02-20")
     days = json.loads((prepared / "manifest.json").read_text())["parts"]["train"]["days"]
     assert json.loads((after / "run.json").read_text())["sessions"] == days["2024-02-20"]["sessions"] > 0
     old, new = ((run / "vocabularies" / "item.txt").read_text() for run in (before, after))
@@ -212,15 +230,12 @@ def test_a_new_day_alone_is_trained_from_the_run_of_the_days_before(job: Path, t
 
 def test_rank_waits_for_a_server_no_longer_than_it_is_told(job: Path) -> None:
     arguments = ("--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--wait", "0.5")
-    assert "not reached within 0.5 s" in awmoe("rank", *arguments, code=1).stderr
+    assert "not reached within 0.5 s" in awmoe_here("rank", *arguments, code=1)
 
 
 def test_rank_without_a_server_says_so(job: Path) -> None:
-    run = awmoe(
-        *("rank", "--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--timeout", "1"),
-        code=1,
-    )
-    assert "is the server running" in run.stderr
+    arguments = ("--server", "127.0.0.1:1", "--data", job / "prepared", "--test-session", "0", "--timeout", "1")
+    assert "is the server running" in awmoe_here("rank", *arguments, code=1)
 
 
 def test_help_answers_within_a_second_for_every_command_with_an_example() -> None:

@@ -4,14 +4,14 @@ python tests/train_mirrored.py DIRECTORY: for each NAME.yaml of it, with the pre
 
     NAME             the run
     NAME.steps.json  the running loss after each step
-    NAME-stopped     a training of several epochs that was stopped after STOP steps
+    NAME-stopped     what a kill after STOP steps would have left of it, where it has so many
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,21 @@ STOP = 13
 
 
 class Losses(tf.keras.callbacks.Callback):
-    """The running loss after each step, and an end after so many."""
+    """The running loss after each step; copies the run's directory after STOP of them.
 
-    def __init__(self, stop: int | None = None) -> None:
+    Args:
+        copy: from where and to where.
+    """
+
+    def __init__(self, copy: tuple[Path, Path] | None = None) -> None:
         super().__init__()
         self.of_steps: list[float] = []
-        self._stop = stop
+        self._copy = copy
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.of_steps.append(logs["loss"])
-        if len(self.of_steps) == self._stop:
-            raise KeyboardInterrupt
+        if len(self.of_steps) == STOP and self._copy:
+            shutil.copytree(*self._copy)
 
 
 def main(directory: Path) -> None:
@@ -47,13 +51,9 @@ def main(directory: Path) -> None:
     assert strategy.num_replicas_in_sync == 2
     for path in sorted(directory.glob("*.yaml")):
         scenario, data = load_scenario(path), PreparedData.open(directory / f"{path.stem}-data")
-        losses = Losses()
+        losses = Losses((directory / path.stem, directory / f"{path.stem}-stopped"))
         train(scenario, data, directory / path.stem, strategy=strategy, verbose=0, callbacks=[losses])
         path.with_suffix(".steps.json").write_text(json.dumps(losses.of_steps))
-        stopped = directory / f"{path.stem}-stopped"
-        if scenario.training.epochs > 1:
-            with suppress(KeyboardInterrupt):
-                train(scenario, data, stopped, strategy=strategy, verbose=0, callbacks=[Losses(STOP)])
 
 
 if __name__ == "__main__":
