@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 from pipeline.progress import progress_bar
 from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.scenario_file import load_scenario
 
 if TYPE_CHECKING:
     from serving.recorded_session import RecordedSession

@@ -19,6 +19,6 @@ SET = click.option(
 
 def load(config: Path, overrides: tuple[str, ...]) -> Scenario:
     """The scenario file with `--set` laid over it."""
-    from pipeline.config import load_scenario
+    from pipeline.scenario_file import load_scenario
 
     return load_scenario(config, overrides)

@@ -263,9 +263,9 @@ def rank(
     """
     if (session_file is None) == (test_session is None):
         raise click.UsageError("give either --session FILE or --test-session NUMBER")
-    from pipeline.config import load_scenario
     from pipeline.prepared_data import PreparedData
     from pipeline.quiet_tensorflow import quiet_tensorflow
+    from pipeline.scenario_file import load_scenario
 
     prepared = PreparedData.open(data)
     scenario = load_scenario(prepared.scenario_path)

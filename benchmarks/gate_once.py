@@ -22,7 +22,7 @@ with quiet_tensorflow():
 
     from export.random_sessions import random_sessions
     from model.run_directory import SCENARIO, load_run, new_run
-    from pipeline.config import load_scenario
+    from pipeline.scenario_file import load_scenario
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ def measure_job(job: str, input_path: str, output: str, *, profile: bool = False
         output: a directory that is not there yet.
         profile: print the dearest functions to standard error.
     """
-    from pipeline.config import load_scenario
     from pipeline.quiet_tensorflow import quiet_tensorflow
+    from pipeline.scenario_file import load_scenario
 
     with quiet_tensorflow():
         from benchmarks.reference_pipeline import reference_preprocess

@@ -6,11 +6,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.days import DateRange
 from pipeline.errors import InputError
 from pipeline.prepared_data import MANIFEST, PreparedData
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 from pipeline.simulate import TRUTH, simulate
 
 _ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.random_assets import random_assets
 from benchmarks.random_weights import random_weights
 from model.run_directory import Run, new_run
-from pipeline.config import load_scenario
+from pipeline.scenario_file import load_scenario
 
 SEARCH = Path(__file__).parent.parent / "configs/search.yaml"
 

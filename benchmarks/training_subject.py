@@ -17,8 +17,9 @@ from model.build_model import build_model
 from model.preprocessing import Preprocessing
 from model.ranker import Ranker
 from model.training.optimizer import optimizer
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets
+from pipeline.scenario_file import load_scenario
 
 Batch = dict[str, tf.Tensor]
 #: A table with as many rows has a vocabulary whose size is the benchmark's to choose.

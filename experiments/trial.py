@@ -21,9 +21,10 @@ from model.parameter_count import parameter_count
 from model.predict import predict
 from model.run_directory import HISTORY, SCENARIO, Run, load_run
 from model.training.train import train
-from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from pipeline.scenario_file import dump_scenario, load_scenario
 
 FACTS = "trial.json"
 SCORES = "scores.parquet"

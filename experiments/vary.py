@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import ModelName, Scenario, dump_scenario, parse_scenario_text
+from pipeline.config import ModelName, Scenario
+from pipeline.scenario_file import dump_scenario, parse_scenario_text
 
 #: What a model of one expert refuses, at the values that switch it off.
 _ONE_EXPERT = {

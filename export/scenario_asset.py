@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import dump_scenario, load_scenario
 
 SCENARIO_FILE = Path("assets.extra") / "scenario.yaml"
 

@@ -21,9 +21,10 @@ from model.build_model import build_model
 from model.preprocessing import Preprocessing
 from model.ranker import Ranker
 from model.read_checkpoint import BrokenCheckpointError, read_checkpoint
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.errors import InputError
+from pipeline.scenario_file import load_scenario
 
 MARKER = "run.json"
 SCENARIO = "scenario.yaml"

@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import Scenario, Split, parse_scenario_text
+from pipeline.config import Scenario, Split
 from pipeline.days import SECONDS_OF_A_DAY, DateRange, day_name
 from pipeline.errors import InputError
 from pipeline.folder import Folder, io_reason
 from pipeline.prepared_data import MANIFEST, PARTS, SCENARIO, Part, parse_manifest, written_otherwise
 from pipeline.record_file import RECORD_FILE
+from pipeline.scenario_file import parse_scenario_text
 
 REJECTS = "rejects"
 COUNTS = "counts"

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.days import NO_DAY, DateRange, day_name
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
 from pipeline.features import Features
+from pipeline.scenario_file import load_scenario
 from pipeline.setting_difference import setting_difference
 
 MANIFEST = "manifest.json"

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from pipeline.balance import balance, why_unbalanced
 from pipeline.beam_pipeline import beam_pipeline, shuffles_in_memory
 from pipeline.column_counts import add_up_counts, unpack_counts
-from pipeline.config import FEWEST_SHARDS, Scenario, dump_scenario
+from pipeline.config import FEWEST_SHARDS, Scenario
 from pipeline.copy_encoding_assets import copy_encoding_assets
 from pipeline.counters import read_counters
 from pipeline.data_statistics import STATISTICS_FILE, data_statistics, dump_data_statistics
@@ -30,6 +30,7 @@ from pipeline.prepared_data import FORMAT, SCENARIO, SCHEMA, Part
 from pipeline.raw_tables import RawTables
 from pipeline.records import record_schema
 from pipeline.run_pipeline import run_pipeline
+from pipeline.scenario_file import dump_scenario
 from pipeline.value_counts import numeric_statistics, vocabularies
 from pipeline.why_unusable import why_unusable
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from google.protobuf import text_format
 
-from pipeline.config import Scenario, dump_scenario, parse_scenario
+from pipeline.config import Scenario
 from pipeline.data_statistics import STATISTICS_FILE, data_statistics, dump_data_statistics
 from pipeline.prepared_data import FORMAT, MANIFEST, PARTS, SCENARIO, SCHEMA, PreparedData
 from pipeline.records import record_schema
+from pipeline.scenario_file import dump_scenario, parse_scenario
 from pipeline.value_counts import add_counts, count_columns
 
 FEATURES: dict[str, Any] = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Scenario, parse_scenario
+from pipeline.config import Scenario
+from pipeline.scenario_file import parse_scenario
 
 Table = list[dict[str, Any]]
 DAY = 86_400

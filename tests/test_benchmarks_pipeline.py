@@ -9,10 +9,10 @@ from prepared_records import read_files
 
 from benchmarks.reference_pipeline import reference_preprocess
 from benchmarks.skewed_log import skew
-from pipeline.config import load_scenario
 from pipeline.encoding_assets import EncodingAssets
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 from pipeline.simulate import simulate
 from pipeline.steps import plan_slices
 

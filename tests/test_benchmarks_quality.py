@@ -18,7 +18,7 @@ from benchmarks.quality_data import _SOURCES
 from experiments.compare_trials import compare_trials
 from experiments.trial import Trial, read_trials, run_trial
 from experiments.vary import vary
-from pipeline.config import dump_scenario, load_scenario
+from pipeline.scenario_file import dump_scenario, load_scenario
 from tiny_data import tiny_scenario, write_tiny_data
 
 ROOT = Path(__file__).parent.parent

@@ -12,8 +12,8 @@ from awmoe import cli
 from experiment_data import experiment_scenario
 from experiments.comparison import Comparison
 from experiments.trial import FACTS
-from pipeline.config import dump_scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import dump_scenario
 from tiny_data import write_tiny_data
 
 

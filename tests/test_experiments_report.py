@@ -36,9 +36,9 @@ from experiments.trial import Trial, read_trials, run_trial
 from model.predict import predict
 from model.run_directory import Run, load_run
 from model.session_metrics import SESSION_METRICS
-from pipeline.config import dump_scenario, load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from pipeline.scenario_file import dump_scenario, load_scenario
 from sweep_example import sweep_of
 from tiny_data import random_raw_sessions, tiny_scenario, write_tiny_data
 

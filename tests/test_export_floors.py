@@ -15,8 +15,8 @@ from export.publish import export
 from model.evaluate import Evaluation, evaluate
 from model.run_directory import Run
 from model.weights_fingerprint import weights_fingerprint
-from pipeline.config import dump_scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import dump_scenario
 from tiny_data import tiny_scenario, write_tiny_data
 
 

@@ -14,8 +14,9 @@ from random_run import random_run
 from model.ranking_loss import ranking_loss
 from model.run_directory import Run, load_run, load_weights, new_run, save_weights
 from model.training.train import train
-from pipeline.config import ModelName, Scenario, dump_scenario, parse_scenario
+from pipeline.config import ModelName, Scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import dump_scenario, parse_scenario
 from tiny_data import category_scenario, random_raw_sessions, write_tiny_data
 
 NAMES = get_args(ModelName)

@@ -20,9 +20,10 @@ from experiment_data import experiment_scenario
 from model.run_directory import load_run
 from model.training.distribution import distribution_strategy
 from model.training.train import History, train
-from pipeline.config import Scenario, dump_scenario
+from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from pipeline.scenario_file import dump_scenario
 from tiny_data import write_tiny_data
 
 ROOT = Path(__file__).parent.parent

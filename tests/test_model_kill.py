@@ -16,7 +16,7 @@ from event_curves import event_curves
 from experiment_data import experiment_scenario
 from model.run_directory import load_run
 from model.weights_fingerprint import weights_fingerprint
-from pipeline.config import dump_scenario
+from pipeline.scenario_file import dump_scenario
 from tiny_data import write_tiny_data
 
 ROOT = Path(__file__).parent.parent

@@ -24,10 +24,11 @@ from model.training.optimizer_state import OptimizerState
 from model.training.train import train
 from model.training.warm_start import WarmStart
 from model.weights_fingerprint import weights_fingerprint
-from pipeline.config import Scenario, dump_scenario
+from pipeline.config import Scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, EncodingAssets
 from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
+from pipeline.scenario_file import dump_scenario
 from tiny_data import VOCABULARY_SIZE, random_raw_sessions, tiny_scenario, write_tiny_data
 
 SCENARIO_OF_ALL = tiny_scenario()

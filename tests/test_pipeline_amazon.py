@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from read_rejects import read_rejects
 from run_source import rows_of, run_source
 
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.errors import InputError
 from pipeline.raw_tables import RawTables, Reject, events_schema, items_schema, sessions_schema
 from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
+from pipeline.scenario_file import load_scenario
 from pipeline.sources import amazon
 from pipeline.sources import popularity_draw as popularity_draw_module
 from pipeline.sources.amazon import REVIEW_COLUMNS, REVIEW_LAYOUTS, read_amazon, read_amazon_search

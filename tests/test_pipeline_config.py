@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from pipeline.config import ModelName, Scenario, dump_scenario, load_scenario, parse_scenario
+from pipeline.config import ModelName, Scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import dump_scenario, load_scenario, parse_scenario
 
 ROOT = Path(__file__).parent.parent
 SEARCH = ROOT / "configs" / "search.yaml"

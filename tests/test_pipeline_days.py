@@ -8,13 +8,14 @@ import pytest
 from prepared_records import comparable_records
 from small_log import DAY, START, Table, small_log, small_scenario, write_log
 
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.data_statistics import STATISTICS_FILE
 from pipeline.days import DateRange, day_name
 from pipeline.encoding_assets import STATISTICS
 from pipeline.errors import InputError
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 
 LOG = small_log()
 FIRST = START // DAY

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipeline.config import load_scenario
 from pipeline.data_statistics import STATISTICS_FILE
 from pipeline.prepared_data import PARTS, Part, PreparedData
+from pipeline.scenario_file import load_scenario
 from pipeline.simulate import simulate
 
 ROOT = Path(__file__).parent.parent

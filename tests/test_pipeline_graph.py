@@ -8,8 +8,9 @@ import pytest
 from apache_beam.portability.common_urns import primitives
 from small_log import small_log, small_scenario, write_log
 
-from pipeline.config import Scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

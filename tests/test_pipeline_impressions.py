@@ -21,13 +21,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from benchmarks.reference_pipeline import reference_preprocess
 from pipeline.batches import concat_batches
-from pipeline.config import Scenario, load_scenario, parse_scenario
+from pipeline.config import Scenario
 from pipeline.data_statistics import load_data_statistics
 from pipeline.errors import InputError
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.raw_tables import users_schema
 from pipeline.run import preprocess
 from pipeline.sampling import hash_texts
+from pipeline.scenario_file import load_scenario, parse_scenario
 from pipeline.sessions import RESOLVED_EVENTS, join_sessions, resolved_sessions
 from pipeline.sources.amazon import read_amazon, read_amazon_search
 

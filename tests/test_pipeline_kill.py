@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from prepared_records import record_messages
 
-from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 from pipeline.simulate import simulate
 
 ROOT = Path(__file__).parent.parent

@@ -17,12 +17,12 @@ from read_rejects import read_rejects
 from small_log import START, Table, expected_records, small_log, small_scenario, write_log
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline.config import load_scenario, parse_scenario
 from pipeline.data_statistics import STATISTICS_FILE, load_data_statistics
 from pipeline.errors import InputError
 from pipeline.prepared_data import PARTS, PreparedData
 from pipeline.records import record_specs
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario, parse_scenario
 from pipeline.steps import plan_slices
 
 LOG = small_log()

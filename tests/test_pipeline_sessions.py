@@ -8,10 +8,11 @@ import pytest
 from small_log import small_scenario
 
 from pipeline.batches import concat_batches
-from pipeline.config import Scenario, parse_scenario
+from pipeline.config import Scenario
 from pipeline.prepared_data import PARTS
 from pipeline.raw_tables import users_schema
 from pipeline.sampling import hash_texts
+from pipeline.scenario_file import parse_scenario
 from pipeline.sessions import RESOLVED_EVENTS, JoinedShard, join_sessions, resolved_sessions
 
 HASHES = hash_texts(pa.array([f"i{i}" for i in range(10)]), 17)

@@ -19,10 +19,10 @@ from read_rejects import read_rejects
 from run_source import rows_of, run_source
 from scheme_file_system import url_of
 
-from pipeline.config import load_scenario
 from pipeline.errors import InputError
 from pipeline.raw_tables import events_schema, items_schema, sessions_schema, users_schema
 from pipeline.run import preprocess
+from pipeline.scenario_file import load_scenario
 from pipeline.sources import trivago
 from pipeline.sources.rows import check_rows
 from pipeline.sources.trivago import LOG_FIELDS, read_trivago

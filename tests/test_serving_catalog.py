@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipeline.config import parse_scenario
 from pipeline.errors import InputError
+from pipeline.scenario_file import parse_scenario
 from serving.catalog import Catalog
 from serving.errors import RequestError
 from serving.request import gate_request, score_request

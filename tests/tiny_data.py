@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.session_example import session_example
-from pipeline.config import Scenario, dump_scenario, parse_scenario
+from pipeline.config import Scenario
 from pipeline.encoding_assets import STATISTICS, VOCABULARIES, NumericStatistics, dump_statistics
 from pipeline.features import Feature, MultiCategorical, Numeric
 from pipeline.prepared_data import FORMAT, MANIFEST, PARTS, SCENARIO, PreparedData
+from pipeline.scenario_file import dump_scenario, parse_scenario
 
 VOCABULARY_SIZE = 12
 

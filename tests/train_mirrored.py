@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from model.training.distribution import distribution_strategy
 from model.training.train import train
-from pipeline.config import load_scenario
 from pipeline.prepared_data import PreparedData
+from pipeline.scenario_file import load_scenario
 
 #: In the second epoch of the tests.
 STOP = 13

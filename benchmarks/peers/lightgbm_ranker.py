@@ -21,9 +21,9 @@ import numpy as np
 import optuna
 
 from benchmarks.peers.peer_scores import PeerScores
-from pipeline.config import load_scenario
 from pipeline.prepared_data import PreparedData
 from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.scenario_file import load_scenario
 
 with quiet_tensorflow():
     from benchmarks.peers.candidate_table import CandidateTable, candidate_table

@@ -14,10 +14,11 @@ from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, save_wei
 from model.training.optimizer_state import OptimizerState
 from model.training.tensorboard_log import TENSORBOARD
 from model.training.write_whole import write_whole
-from pipeline.config import Scenario, dump_scenario, load_scenario
+from pipeline.config import Scenario
 from pipeline.encoding_assets import VOCABULARIES
 from pipeline.errors import InputError
 from pipeline.prepared_data import MANIFEST
+from pipeline.scenario_file import dump_scenario, load_scenario
 from pipeline.setting_difference import setting_difference
 
 #: In the checkpoints' directory: the data that the training reads, and the run it started from.
