@@ -49,7 +49,7 @@ RANDOM = experiment_scenario(
     },
     training={
         **_TRAINING,
-        "epochs": 1,
+        "epochs": 2,
         "dense_learning_rate": 1e-5,
         "table_learning_rate": 1e-5,
         "table_optimizer": "lazy_adamw",
@@ -132,6 +132,14 @@ def test_losses_with_draws_are_means_over_both_devices(mirrored: Path, tmp_path:
     for name in ("ranking_loss", "contrastive_loss", "val_ranking_loss", "val_contrastive_loss"):
         assert found[name] == pytest.approx(expected[name], rel=0.1), name
     assert np.isfinite(list(found.values())).all()
+
+
+@pytest.mark.slow
+def test_continued_on_two_devices_each_goes_on_with_its_own_draws(mirrored: Path) -> None:
+    """The devices' parts differ in size, so what they draw does too. (A checkpoint has the sums of their means.)"""
+    expected = history(mirrored / "random")
+    for name, values in history(mirrored / "random-continued").items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ python tests/train_mirrored.py DIRECTORY: for each NAME.yaml of it, with the pre
 
     NAME             the run
     NAME.steps.json  the running loss after each step
-    NAME-stopped     what a kill after STOP steps would have left of it, where it has so many
+    NAME-stopped     what a kill after STOP steps would have left of it
+    NAME-continued   that, continued; where ids are dropped at random
 """
 
 from __future__ import annotations
@@ -51,9 +52,13 @@ def main(directory: Path) -> None:
     assert strategy.num_replicas_in_sync == 2
     for path in sorted(directory.glob("*.yaml")):
         scenario, data = load_scenario(path), PreparedData.open(directory / f"{path.stem}-data")
-        losses = Losses((directory / path.stem, directory / f"{path.stem}-stopped"))
+        stopped = directory / f"{path.stem}-stopped"
+        losses = Losses((directory / path.stem, stopped))
         train(scenario, data, directory / path.stem, strategy=strategy, verbose=0, callbacks=[losses])
         path.with_suffix(".steps.json").write_text(json.dumps(losses.of_steps))
+        if scenario.model.id_dropout:
+            continued = shutil.copytree(stopped, directory / f"{path.stem}-continued")
+            train(scenario, data, continued, strategy=strategy, verbose=0)
 
 
 if __name__ == "__main__":
