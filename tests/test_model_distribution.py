@@ -37,7 +37,14 @@ SURE = experiment_scenario(
         "embedding_l2": 0.01,
         "experts": {"count": 2, "layers": [8], "top_k": 1, "load_balance": 0.1, "adversarial": 0.1},
     },
-    training={**_TRAINING, "epochs": 2},
+    training={
+        **_TRAINING,
+        "epochs": 2,
+        "clip_norm": 0.05,
+        "table_optimizer": "lazy_adamw",
+        "table_learning_rate": 0.01,
+        "table_weight_decay": 0.1,
+    },
 )
 RANDOM = experiment_scenario(
     model={

@@ -71,6 +71,22 @@ def test_a_rows_first_step_is_the_same_whenever_it_comes() -> None:
     np.testing.assert_allclose(table.numpy()[1], [-RATE], rtol=1e-4)
 
 
+def test_padding_which_has_no_gradient_changes_nothing() -> None:
+    rng = np.random.default_rng(5)
+    start = rng.normal(size=(4, 2)).astype(np.float32)
+    tables = tf.Variable(start), tf.Variable(start)
+    optimizers = LazyAdamW(RATE, row_decay=DECAY), LazyAdamW(RATE, row_decay=DECAY)
+    for step in range(9):
+        looked_up, gradients = random_lookups(rng, 4, 2)
+        if step % 3:  # only padding looks up row 0
+            looked_up, gradients = looked_up[looked_up > 0], gradients[looked_up > 0]
+        padded = np.append(looked_up, [0] * step), np.append(gradients, np.zeros((step, 2), np.float32), axis=0)
+        for optimizer, table, lookups in zip(optimizers, tables, ((looked_up, gradients), padded), strict=True):
+            optimizer.apply_gradients([(sparse(*lookups, 4), table)])
+    np.testing.assert_array_equal(tables[0].numpy(), tables[1].numpy())
+    assert (tables[0].numpy()[0] != start[0]).all()
+
+
 def as_large_as_the_table(optimizer: tf.keras.optimizers.Optimizer) -> list[str]:
     """Outputs of a step's operations that have as many rows as the table."""
     rows = 4321

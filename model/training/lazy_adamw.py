@@ -24,14 +24,15 @@ class LazyAdamW(tf.keras.optimizers.Optimizer):
     rows are looked up at each step, this is Keras's AdamW.
 
     `apply_gradients` has summed the gradients of a row that was looked up several times before it calls
-    `update_step`. A gradient that is not sparse looks up every row.
+    `update_step`. A gradient that is not sparse looks up every row. A row whose gradient is 0 was not looked up: padding
+    looks up row 0, and no loss depends on it.
 
     Args:
         learning_rate: a number or a schedule.
         row_decay: of the rows looked up, at each step times the learning rate.
         beta_1: of the first moment.
         beta_2: of the second.
-        epsilon: keeps a row whose gradients are 0 where it is.
+        epsilon: keeps a small gradient's step finite.
         global_clipnorm: as of every optimizer of Keras.
 
     References: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019; the lazy update is that of
@@ -75,23 +76,25 @@ class LazyAdamW(tf.keras.optimizers.Optimizer):
         rows, values = gradient.indices, gradient.values
         place = self._index_dict[self._var_key(variable)]
         rate = tf.cast(self.learning_rate, variable.dtype)
+        moves = tf.reduce_any(values != 0, axis=tf.range(1, tf.rank(values)), keepdims=True)
 
-        def replace(state: tf.Variable, new: tf.Tensor) -> tf.Tensor:
-            state.scatter_update(tf.IndexedSlices(new, rows))
-            return new
-
-        def looked_up(state: tf.Variable) -> tf.Tensor:
+        def of_rows(state: tf.Variable) -> tf.Tensor:
             return tf.gather(state, rows)
 
+        def replace(state: tf.Variable, old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+            state.scatter_update(tf.IndexedSlices(tf.where(moves, new, old), rows))
+            return new
+
         momentums, velocities, counts = self._momentums[place], self._velocities[place], self._counts[place]
-        count = replace(counts, looked_up(counts) + 1)
-        momentum = replace(momentums, self.beta_1 * looked_up(momentums) + (1 - self.beta_1) * values)
-        velocity = replace(velocities, self.beta_2 * looked_up(velocities) + (1 - self.beta_2) * tf.square(values))
+        momentum, velocity, count = of_rows(momentums), of_rows(velocities), of_rows(counts)
+        count = replace(counts, count, count + 1)
+        momentum = replace(momentums, momentum, self.beta_1 * momentum + (1 - self.beta_1) * values)
+        velocity = replace(velocities, velocity, self.beta_2 * velocity + (1 - self.beta_2) * tf.square(values))
         corrected = rate * tf.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
         change = corrected * momentum / (tf.sqrt(velocity) + self.epsilon)
         if self.row_decay:
-            change += rate * self.row_decay * looked_up(variable)
-        variable.scatter_sub(tf.IndexedSlices(change, rows))
+            change += rate * self.row_decay * of_rows(variable)
+        variable.scatter_sub(tf.IndexedSlices(tf.where(moves, change, 0.0), rows))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
