@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from pipeline.config import ModelName, Scenario
 from pipeline.scenario_file import dump_scenario, parse_scenario_text
@@ -29,15 +28,10 @@ def vary(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     Raises:
         InputError: the values are wrong, or do not go with the scenario's others.
     """
-    overrides = [f"{key}={_yaml(value)}" for key, value in changes.items()]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return parse_scenario_text(dump_scenario(scenario), f"scenario {scenario.name}", overrides)
 
 
 def with_model(scenario: Scenario, name: ModelName) -> Scenario:
     """The scenario with another model, all else equal; options of many experts go where there is one."""
     return vary(scenario, {"model.name": name, **(_ONE_EXPERT if name in ("dnn", "din") else {})})
-
-
-def _yaml(value: Any) -> str:
-    """On one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=float("inf")).removesuffix("\n...\n").removesuffix("\n")

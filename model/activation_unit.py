@@ -61,13 +61,13 @@ class ActivationUnit(tf.keras.layers.Layer):
         """Makes the weights for keys and queries of as many numbers, unless they are there."""
         if self.key_layer.built:
             return
-        size = keys_shape[-1]
-        for layer in (self.key_layer, self.query_layer, self.product_layer):
-            layer.build([None, size])
         size = self.key_layer.units
+        sizes = {layer: keys_shape[-1] for layer in (self.key_layer, self.query_layer, self.product_layer)}
         for layer in self.upper_layers:
-            layer.build([None, size])
-            size = layer.units
+            sizes[layer], size = size, layer.units
+        for layer, inputs in sizes.items():
+            with tf.name_scope(layer.name):  # which Keras sets where it builds a layer itself
+                layer.build([None, inputs])
 
     def call(self, keys: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         """Numbers of every pair.

@@ -24,7 +24,8 @@ def joint_units(units: Sequence[ActivationUnit], keys: tf.Tensor, query: tf.Tens
         query: `[B, D]`.
     """
     for unit in units:
-        unit.build(keys.shape)
+        with tf.name_scope(unit.name):
+            unit.build(keys.shape)
     dtype = units[0].product_dtype
 
     def wide(kernels: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -6,6 +6,7 @@ vocabularies/, statistics.json
 weights.*           TensorFlow checkpoint of the best epoch
 optimizer.*         its state after the last epoch, for a training that starts from the run
 history.json        losses and metrics of every epoch, and the learning rate
+metrics.json        what `awmoe evaluate` found on the test part
 tensorboard/        curves and embeddings
 checkpoints/        of a training that is not complete: what it needs to go on
 """
@@ -29,6 +30,7 @@ from pipeline.scenario_file import load_scenario
 MARKER = "run.json"
 SCENARIO = "scenario.yaml"
 HISTORY = "history.json"
+METRICS = "metrics.json"
 WEIGHTS = "weights"
 CHECKPOINTS = "checkpoints"
 

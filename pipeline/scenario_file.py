@@ -7,6 +7,7 @@ key and what is allowed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,21 @@ _FEATURE_KINDS: dict[str, type[BaseModel]] = {
     "multi_categorical": MultiCategorical,
     "numeric": Numeric,
 }
+
+#: `1e-4` is a number, as in YAML 1.2; to YAML 1.1, and PyYAML, it is text.
+_EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+|\d*\.\d+|\d+\.)[eE][-+]?\d+$"), list("-+.0123456789"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads it as one."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text that looks like one into quotes."""
+
+
+_Loader.add_implicit_resolver(*_EXPONENT)
+_Dumper.add_implicit_resolver(*_EXPONENT)
 
 
 def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> Scenario:
@@ -49,7 +65,7 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> Scenario:
 def parse_scenario_text(text: str, origin: str, overrides: Iterable[str] = ()) -> Scenario:
     """Validates a scenario given as YAML; `origin` names it in errors."""
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
@@ -89,7 +105,7 @@ def _is_at(key: str, where: str, *, within: bool) -> bool:
 
 def dump_scenario(scenario: Scenario) -> str:
     """The scenario as YAML that `load_scenario` reads back equal."""
-    return yaml.safe_dump(scenario.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    return yaml.dump(scenario.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
 
 
 def _override(raw: dict[str, Any], override: str) -> str:
@@ -104,7 +120,7 @@ def _override(raw: dict[str, Any], override: str) -> str:
         if not isinstance(node, dict):
             raise InputError(f"override `{override}`: `{parent}` is a value, not a section")
     try:
-        node[leaf] = yaml.safe_load(value)
+        node[leaf] = yaml.load(value, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"override `{override}`: the value is no YAML: {' '.join(str(error).split())}") from error
     return key

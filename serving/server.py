@@ -178,7 +178,8 @@ class ModelServer:
         if not stopped.wait(grace + _SPARE_SECONDS):
             _log.warning("gRPC is not down %g s after its grace; going on without it", _SPARE_SECONDS)
         self._predictor.close()
-        self._poller.join()
+        # A version that it loads just now nobody will ask for.
+        self._poller.join(timeout=1.0)
 
     def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         try:

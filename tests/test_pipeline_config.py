@@ -131,6 +131,18 @@ def test_a_missing_file_and_a_file_that_is_no_yaml_are_input_errors(tmp_path: Pa
         load_scenario(broken)
 
 
+@pytest.mark.parametrize(("text", "number"), [("1e-4", 1e-4), ("1.5e3", 1500.0), (".5E-2", 5e-3), ("2.e+1", 20.0)])
+def test_an_exponent_makes_a_number(text: str, number: float, tmp_path: Path) -> None:
+    path = Path("configs/search.yaml")
+    assert load_scenario(path, [f"training.dense_learning_rate={text}"]).training.dense_learning_rate == number
+    of_file = tmp_path / "scenario.yaml"
+    of_file.write_text(path.read_text() + "validation: {new_values: 1e-2}\n")
+    assert load_scenario(of_file).validation.new_values == 0.01
+    scenario = load_scenario(path, ["evaluation.slices=[{name: '1e5', feature: user_age_group, values: ['1e-4']}]"])
+    of_file.write_text(dump_scenario(scenario))
+    assert load_scenario(of_file) == scenario, "text that looks like one stays text"
+
+
 @pytest.mark.parametrize("override", ["training", "=3", "training.epochs=[1", "name.first=x"])
 def test_an_override_that_is_no_assignment_is_an_input_error(override: str) -> None:
     with pytest.raises(InputError, match="override"):

@@ -8,9 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from model.training.bytes_text import bytes_text
-from model.training.table_size import TableSize
+from model.training.table_size import FLOAT_BYTES, TableSize
 
-_FLOAT = 4
 #: Of what the optimizer of dense weights keeps: AdamW's two moments.
 _MOMENTS = 2
 
@@ -29,7 +28,7 @@ def size_table(sizes: Sequence[TableSize], dense_parameters: int) -> Table:
     for size in sizes:
         shape = (f"{size.rows:,}", f"{size.columns:,}", f"{size.parameters:,}")
         table.add_row(size.name, *shape, bytes_text(size.weight_bytes), bytes_text(size.optimizer_bytes))
-    dense = _FLOAT * dense_parameters
+    dense = FLOAT_BYTES * dense_parameters
     dense_text = (f"{dense_parameters:,}", bytes_text(dense), bytes_text(_MOMENTS * dense))
     table.add_row("dense layers", "", "", *dense_text, end_section=True)
     parameters = sum(size.parameters for size in sizes) + dense_parameters

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pipeline.config import Scenario
 
-_FLOAT = 4
+#: Of a weight.
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class TableSize:
     @property
     def weight_bytes(self) -> int:
         """Of the weights."""
-        return _FLOAT * self.parameters
+        return FLOAT_BYTES * self.parameters
 
     @property
     def optimizer_bytes(self) -> int:
         """Of what the optimizer keeps beside them: an accumulator of equal size, or two moments and a count a row."""
-        return self.weight_bytes if self.optimizer == "adagrad" else 2 * self.weight_bytes + _FLOAT * self.rows
+        return self.weight_bytes if self.optimizer == "adagrad" else 2 * self.weight_bytes + FLOAT_BYTES * self.rows
 
     @property
     def bytes(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.ranker import Ranker
-from model.run_directory import CHECKPOINTS, HISTORY, MARKER, SCENARIO, save_weights
+from model.run_directory import CHECKPOINTS, HISTORY, MARKER, METRICS, SCENARIO, save_weights
 from model.training.optimizer_state import OptimizerState
 from model.training.tensorboard_log import TENSORBOARD
 from model.training.write_whole import write_whole
@@ -113,7 +113,8 @@ class TrainingDirectory:
         """Makes it, or empties it: a run that was there is no longer complete."""
         for name in (CHECKPOINTS, TENSORBOARD):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        (self.path / MARKER).unlink(missing_ok=True)
+        for name in (MARKER, METRICS):
+            (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / SCENARIO, dump_scenario(self.scenario))
 

@@ -97,7 +97,8 @@ class TrainingProgress(tf.keras.callbacks.Callback):
             progress.best_value, progress.best_epoch = value, progress.epoch
             self._checkpoints.save_best()
         self._save()
-        self.model.stop_training = progress.stops_early(self._early_stopping)
+        if progress.stops_early(self._early_stopping):  # another callback may have set it too
+            self.model.stop_training = True
 
     def _save(self) -> None:
         now = time.perf_counter()
