@@ -281,7 +281,8 @@ def train(
             tensorboard=tensorboard,
         )
     except KeyboardInterrupt:
-        tell(f"{output}: stopped; the same command continues from the last checkpoint")
+        without = " without --overwrite" if overwrite else ""
+        tell(f"{output}: stopped; the same command{without} continues from the last checkpoint")
         raise
     click.echo(f"written: {output}")
 
@@ -309,10 +310,10 @@ def evaluate(run_directory: Path, data: Path, truth: Path | None, output: Path |
         from rich.console import Console
 
         from model.evaluate import evaluate as run
-        from model.run_directory import load_run
+        from model.run_directory import METRICS, load_run
     with progress_bar("scoring the test sessions"):
         evaluation = run(load_run(run_directory), prepared, truth=truth)
-    output = output or run_directory / "metrics.json"
+    output = output or run_directory / METRICS
     evaluation.write(output)
     Console().print(evaluation.table())
     click.echo(f"written: {output}")

@@ -102,18 +102,18 @@ def run_demo(
         f"awmoe evaluate {run_directory} --data {prepared} --truth {log / TRUTH}",
     ):
         from model.evaluate import evaluate
-        from model.run_directory import load_run
+        from model.run_directory import METRICS, load_run
 
         run = load_run(run_directory)
         with progress_bar("scoring the test sessions"):
             evaluation = evaluate(run, data, truth=log / TRUTH)
-        evaluation.write(run_directory / "metrics.json")
+        evaluation.write(run_directory / METRICS)
 
     with _step(console, "export a SavedModel", f"awmoe export {run_directory} --output {models} --data {prepared}"):
         from export.publish import export
 
         with progress_bar("exporting"):
-            published = export(run, models, check_data=data, metrics_file=run_directory / "metrics.json")
+            published = export(run, models, check_data=data, metrics_file=run_directory / METRICS)
 
     model = published.parent
     with _step(console, "serve it and rank new sessions over gRPC", f"awmoe serve {model}"):

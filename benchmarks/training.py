@@ -15,7 +15,7 @@ The last line is JSON: `cases`, each with `candidates` (of a session), `step_ms`
 `bfloat16_ratio` (bfloat16 over the first peer) and `bound_ratio` (a float32 step over its matrix products at the rate
 of a large one); `input_bound_share` (of a step that reads TFRecords, the part that waits for its batch), `reading_cost`
 (how much longer such a step takes than one from memory), `large_table_slowdown` and `bfloat16_speedup` (float32's time
-over bfloat16's, 10 candidates).
+over bfloat16's), all of the last case's candidates.
 """
 
 from __future__ import annotations

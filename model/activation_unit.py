@@ -62,7 +62,7 @@ class ActivationUnit(tf.keras.layers.Layer):
         if self.key_layer.built:
             return
         size = self.key_layer.units
-        sizes = {layer: keys_shape[-1] for layer in (self.key_layer, self.query_layer, self.product_layer)}
+        sizes = dict.fromkeys((self.key_layer, self.query_layer, self.product_layer), keys_shape[-1])
         for layer in self.upper_layers:
             sizes[layer], size = size, layer.units
         for layer, inputs in sizes.items():

@@ -53,6 +53,19 @@ def new_run(scenario: Scenario, assets: EncodingAssets) -> Run:
     return Run(scenario, assets, preprocessing, model)
 
 
+def run_scenario(directory: str | Path) -> Scenario:
+    """The scenario of the run that `train` wrote.
+
+    Raises:
+        InputError: no such directory, or its training did not finish.
+    """
+    directory = Path(directory)
+    if not (directory / MARKER).exists():
+        what = f"its training did not finish (no {MARKER})" if directory.exists() else "no such directory"
+        raise InputError(f"{directory}: {what}; run `awmoe train` first")
+    return load_scenario(directory / SCENARIO)
+
+
 def load_run(directory: str | Path) -> Run:
     """The run that `train` wrote.
 
@@ -61,10 +74,7 @@ def load_run(directory: str | Path) -> Run:
             belong together.
     """
     directory = Path(directory)
-    if not (directory / MARKER).exists():
-        what = f"its training did not finish (no {MARKER})" if directory.exists() else "no such directory"
-        raise InputError(f"{directory}: {what}; run `awmoe train` first")
-    scenario = load_scenario(directory / SCENARIO)
+    scenario = run_scenario(directory)
     run = new_run(scenario, EncodingAssets.load(directory, scenario.features))
     load_weights(run.model, directory)
     return run

@@ -38,19 +38,30 @@ def test_a_table_that_cannot_fit_is_refused_before_it_is_made(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("continued", "on_gpu", "needed"),
-    [(False, False, 3 * WEIGHTS), (True, False, 4 * WEIGHTS), (False, True, WEIGHTS + 2 * 64_000)],
+    ("continued", "on_gpu", "from_run", "needed"),
+    [
+        (False, False, [], 3 * WEIGHTS),
+        (True, False, [], 4 * WEIGHTS),
+        (False, True, [], WEIGHTS + 2 * 64_000),
+        (True, False, SIZES, 4 * WEIGHTS + 2 * 64_000),
+        (False, True, SIZES, WEIGHTS + 2 * 64_000 + 2 * WEIGHTS + 2 * 64_000),
+    ],
 )
 def test_what_fits_exactly_passes_and_a_byte_less_does_not(
-    continued: bool, on_gpu: bool, needed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    continued: bool,
+    on_gpu: bool,
+    from_run: list[TableSize],
+    needed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for memory in (needed, needed - 1):
         monkeypatch.setattr(check_room, "available_memory", lambda m=memory: AvailableMemory(m, "the test", on_gpu))
         if memory == needed:
-            check_room.check_room(SIZES, tmp_path, continued=continued)
+            check_room.check_room(SIZES, tmp_path, continued=continued, from_run=from_run)
         else:
             with pytest.raises(InputError, match="and the test has"):
-                check_room.check_room(SIZES, tmp_path, continued=continued)
+                check_room.check_room(SIZES, tmp_path, continued=continued, from_run=from_run)
 
 
 def test_checkpoints_that_do_not_fit_onto_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

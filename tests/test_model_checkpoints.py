@@ -171,11 +171,28 @@ def test_a_broken_checkpoint_is_skipped_for_the_one_before(begun: Path, whole: T
     truncate(begun / "checkpoints/step-29.data-00000-of-00001")
     flip_a_bit(begun / "checkpoints/step-24.data-00000-of-00001")
     (begun / "checkpoints/step-31.data-00000-of-00001").write_bytes(b"half-written: it has no index")
-    newest, next_one, position = continued(begun, data, Interrupt())
+    newest, next_one, position = continued(begun, data, Interrupt(after=6))
     assert newest.startswith(f"warning: {begun}/checkpoints/step-29: is broken and skipped for the checkpoint before (")
     assert "checkpoints/step-24: is broken" in next_one
     assert position.endswith("continues at epoch 2 of 3")
+    indices = sorted(path.stem for path in (begun / "checkpoints").glob("*step-*.index"))
+    assert indices == ["broken-step-24", "broken-step-29", "step-19", "step-24"], "they are in nobody's way"
+    assert continued(begun, data, Interrupt()) == [f"{begun}: continues at epoch 2 of 3, after step 5 of 19"]
     assert_equals(begun, whole)
+
+
+def test_a_callback_may_end_it(begun: Path, data: PreparedData) -> None:
+    class Stop(Interrupt):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            super().on_train_batch_end(batch, logs)
+            self.model.stop_training = self.steps == 3
+
+    stop = Stop()
+    continued(begun, data, stop)
+    assert stop.steps == 3
+    facts = json.loads((begun / "run.json").read_text())
+    assert facts["epochs"] == 2, "the epoch that was cut short is the last"
+    load_run(begun)
 
 
 def test_what_a_kill_within_a_save_leaves_is_in_nobodys_way(begun: Path, whole: Trained, data: PreparedData) -> None:

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -149,37 +151,62 @@ def test_continued_on_two_devices_each_goes_on_with_its_own_draws(mirrored: Path
         np.testing.assert_allclose(values, expected[name], rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.slow
-def test_two_workers_have_the_loss_curve_of_one_device(
-    data: PreparedData, alone: tuple[Path, History, list[float]], tmp_path: Path
-) -> None:
+@contextmanager
+def two_workers(command: list[str], directory: Path, *of_second: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two processes that train together; the second with more arguments. Temporary files go to the directory."""
     with socket.socket() as first, socket.socket() as second:
         for each in (first, second):
             each.bind(("localhost", 0))
         cluster = {"worker": [f"localhost:{each.getsockname()[1]}" for each in (first, second)]}
-    config = Path(data.directory).parent / "sure.yaml"
-    command = [sys.executable, str(ROOT / "awmoe.py"), "train", str(config), "--data", str(data.directory)]
-    command += ["--output", str(tmp_path / "run"), "--strategy", "multi_worker"]
     workers: list[subprocess.Popen[str]] = []
-    (tmp_path / "temporary").mkdir()
     try:
-        for index in range(2):
+        for index, more in enumerate(((), of_second)):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            variables = environment(TF_CONFIG=json.dumps(task), TMPDIR=str(tmp_path / "temporary"))
-            workers.append(
-                subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            variables = environment(TF_CONFIG=json.dumps(task), TMPDIR=str(directory))
+            process = subprocess.Popen(
+                [*command, *more], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
-        for worker in workers:
-            told, _ = worker.communicate(timeout=300)
-            assert worker.returncode == 0, told
-            assert f"written: {tmp_path / 'run'}" in told
+            workers.append(process)
+        yield workers
     finally:
         for worker in workers:
             worker.kill()
             worker.communicate()
+
+
+def options(data: PreparedData, output: Path) -> list[str]:
+    config = Path(data.directory).parent / "sure.yaml"
+    return [str(config), "--data", str(data.directory), "--output", str(output), "--strategy", "multi_worker"]
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_loss_curve_of_one_device(
+    data: PreparedData, alone: tuple[Path, History, list[float]], tmp_path: Path
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, str(ROOT / "awmoe.py"), "train", *options(data, tmp_path / "run")]
+    with two_workers(command, tmp_path / "temporary") as workers:
+        for worker in workers:
+            told, _ = worker.communicate(timeout=300)
+            assert worker.returncode == 0, told
+            assert f"written: {tmp_path / 'run'}" in told
     assert_alike(tmp_path / "run", alone)
     assert not list((tmp_path / "temporary").glob("awmoe-worker-*"))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in alone[0].iterdir()}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_refused_is_missed_by_the_other(data: PreparedData, tmp_path: Path) -> None:
+    impatient = "from model.training import distribution; distribution._SILENT_SECONDS = 5; import awmoe; awmoe.main()"
+    command = [sys.executable, "-c", impatient, "train", *options(data, tmp_path / "run")]
+    with two_workers(command, tmp_path, "--warm-start", str(tmp_path)) as (other, refused):
+        told, _ = refused.communicate(timeout=300)
+        assert (refused.returncode, "its training did not finish" in told) == (2, True), told
+        told, _ = other.communicate(timeout=300)
+    assert other.returncode == 2, told
+    assert "awmoe: training: a worker was lost, or this one lost the others" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_sessions_than_replicas_are_refused(data: PreparedData, tmp_path: Path) -> None:

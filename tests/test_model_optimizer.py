@@ -38,6 +38,27 @@ def test_a_step_touches_looked_up_rows_only_and_every_dense_weight(tables: dict[
 
 
 @pytest.mark.parametrize("tables", ["adagrad", "lazy_adamw"])
+def test_no_operation_of_a_training_step_goes_over_a_table(tables: str, tmp_path: Path) -> None:
+    rows = 4321
+    features = tiny_scenario().features.model_dump(mode="json", exclude_defaults=True)
+    features["tables"] |= {name: {"hash_buckets": rows - 1} for name in ("item", "tag")}
+    scenario = tiny_scenario(
+        features=features,
+        model={"id_dropout": 0.1, "embedding_l2": 1e-4},
+        training={"table_optimizer": tables},
+    )
+    data = write_tiny_data(tmp_path, scenario, sessions=4)
+    run = new_run(scenario, data.assets(scenario.features))
+    run.model.compile(optimizer=optimizer(run.model, scenario.training))
+    assert [table.shape[0] for table in run.model.embedding.tables.values()].count(rows) == 2
+    batch = next(iter(session_dataset(data.files("train"), scenario.features, run.preprocessing, batch_size=2)))
+    operations = tf.function(run.model.train_step).get_concrete_function(batch).graph.get_operations()
+    outputs = [output for operation in operations for output in operation.outputs]
+    assert len(outputs) > 1000
+    assert not [output.name for output in outputs if output.shape.rank and output.shape[0] == rows]
+
+
+@pytest.mark.parametrize("tables", ["adagrad", "lazy_adamw"])
 def test_its_state_comes_back_from_a_checkpoint(tables: str, tmp_path: Path) -> None:
     scenario = tiny_scenario(training={"table_optimizer": tables})
     data = write_tiny_data(tmp_path / "data", scenario, sessions=8)

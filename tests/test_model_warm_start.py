@@ -82,7 +82,7 @@ def new(old: WarmStart, tmp_path_factory: pytest.TempPathFactory) -> Run:
     old.write_assets(data.assets(SCENARIO_OF_ALL.features), place)
     run = new_run(SCENARIO_OF_ALL, EncodingAssets.load(place, SCENARIO_OF_ALL.features))
     assert f"starts from {old.directory}; new rows: 5 of item, 5 of brand, " in old.describe(run.assets)
-    assert old.table_rows(data.assets(SCENARIO_OF_ALL.features)) == run.preprocessing.table_rows
+    assert old.grown_rows(data.assets(SCENARIO_OF_ALL.features)) == run.preprocessing.table_rows
     run.model.compile(optimizer=optimizer(run.model, SCENARIO_OF_ALL.training, 10, old.steps))
     old.give_to(run)
     return run
@@ -257,7 +257,7 @@ def test_a_run_without_its_optimizer_starts_fresh_with_a_warning(
     data_file = broken / "optimizer.data-00000-of-00001"
     data_file.write_bytes(data_file.read_bytes()[:-40])
     with pytest.raises(InputError, match=r"optimizer: broken, or not of the run's scenario .*; delete .*optimizer\.\*"):
-        WarmStart.open(broken, SMALL, told.append)
+        _ = WarmStart.open(broken, SMALL, told.append).state
 
 
 def other_scenarios() -> Iterator[Any]:

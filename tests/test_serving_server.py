@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -379,6 +380,24 @@ def test_the_model_has_the_name_of_the_directory_that_was_given(
     monkeypatch.chdir(model)
     with ModelServer(Path()) as server:
         assert server.model_name == "awmoe"
+
+
+def test_a_version_that_is_loaded_just_then_does_not_hold_up_the_end(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+    server = ModelServer(model, poll_seconds=0.01)
+
+    def load() -> None:
+        loading.set()
+        loaded.wait(60)
+
+    monkeypatch.setattr(server._versions, "refresh", load)
+    assert loading.wait(60)
+    started = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started < 10
+    loaded.set()
 
 
 def test_the_command_line_serves_a_link_by_its_name_until_sigterm(model: Path, run: Run, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ _REMEDY = (
 )
 
 
-def check_room(sizes: Sequence[TableSize], directory: Path, *, continued: bool) -> None:
+def check_room(
+    sizes: Sequence[TableSize], directory: Path, *, continued: bool, from_run: Sequence[TableSize] = ()
+) -> None:
     """Checks that the tables fit into memory, and the checkpoints of a new training onto the disk.
 
     At its end a training reads the weights of the best epoch beside what it holds, and one that is continued reads
@@ -30,6 +32,8 @@ def check_room(sizes: Sequence[TableSize], directory: Path, *, continued: bool) 
         sizes: of all tables, the largest first.
         directory: the run's; need not be there yet.
         continued: from a checkpoint.
+        from_run: sizes of the run that it starts from, which is held until its weights and state are copied, and of
+            which a table's rows are copied at a time.
 
     Raises:
         InputError: they do not.
@@ -37,9 +41,11 @@ def check_room(sizes: Sequence[TableSize], directory: Path, *, continued: bool) 
     weights, held = sum(size.weight_bytes for size in sizes), sum(size.bytes for size in sizes)
     memory = available_memory()
     if memory is not None:
-        needed = held + (held if continued else weights)
+        of_run = sum(size.bytes for size in from_run) + max((size.bytes for size in from_run), default=0)
+        # the best epoch's weights, or a checkpoint, are read when that is gone
+        needed = held + max(held if continued else weights, of_run)
         if memory.on_gpu:
-            needed = max(held, weights + 2 * sizes[0].weight_bytes)
+            needed = max(held, weights + 2 * sizes[0].weight_bytes) + of_run
         if needed > memory.bytes:
             raise InputError(
                 f"embedding tables: training needs {bytes_text(needed)} of memory for them, and {memory.of} has "

@@ -60,7 +60,7 @@ class Progress(tf.train.experimental.PythonState):
 class Checkpoints:
     """Saves and restores the weights, the optimizers' state, random numbers, running means and `Progress`.
 
-    step-<steps of all epochs>.*    the newest three
+    step-<steps of all epochs>.*    the newest three (broken-step-*: not readable, and in nobody's way)
     best-<epoch>.*                  weights of the best epoch, as of each of these
 
     Args:
@@ -86,28 +86,23 @@ class Checkpoints:
             means=tf.train.Checkpoint(**{metric.name: metric for metric in model.metrics}),
             progress=self.progress,
         )
-        # What the manager saves has this counter; one that is not made yet could not be read.
-        _ = self._checkpoint.save_counter
         self._thrown_away = None if chief else tempfile.TemporaryDirectory(prefix="awmoe-worker-")
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint,
-            self._thrown_away.name if self._thrown_away else str(directory),
-            max_to_keep=KEPT,
-            checkpoint_name=_NAME,
-        )
 
     def save(self) -> None:
         """Saves all; deletes what none of the newest checkpoints needs any more."""
         progress = self.progress
         progress.best_of_kept = [*progress.best_of_kept, progress.best_epoch][-KEPT:]
-        number = progress.epoch * self.steps + progress.step
-        self._manager.save(checkpoint_number=number)
-        self.last = str(self.directory / f"{_NAME}-{number}")
-        if not self.chief:
+        path = self.directory / f"{_NAME}-{progress.epoch * self.steps + progress.step}"
+        self.last = str(path)
+        if self._thrown_away:
+            self._checkpoint.write(str(Path(self._thrown_away.name) / _NAME))
             return
-        for path in self.directory.glob("best-*.*"):
-            if path.name.partition(".")[0] not in map(_best, progress.best_of_kept):
-                path.unlink()
+        self._checkpoint.write(str(path))
+        for old in self.found()[KEPT:]:
+            _delete(old)
+        for best in self.directory.glob("best-*.index"):
+            if best.stem not in map(_best, progress.best_of_kept):
+                _delete(best.with_suffix(""))
 
     def save_best(self) -> None:
         """Saves the weights as those of `progress.best_epoch`."""
@@ -126,7 +121,7 @@ class Checkpoints:
         progress.best_epoch = progress.best_epoch or progress.epoch
 
     def restore(self, warn: Callable[[str], object]) -> bool:
-        """Restores the newest checkpoint that can be read; one that cannot be is skipped for the one before.
+        """Restores the newest checkpoint that can be read; one that cannot be is set aside for the one before.
 
         False if there is none; what the model holds is then no longer of use. Where the weights of the best epoch
         are broken, the best of those that follow takes their place.
@@ -137,15 +132,21 @@ class Checkpoints:
         if self.chief:  # of a save that was killed
             for path in self.directory.glob("*_temp"):
                 shutil.rmtree(path)
+        broken = []
         for path in self.found():
             try:
                 read_checkpoint(self._checkpoint, path)
             except BrokenCheckpointError as error:
                 warn(f"warning: {path}: is broken and skipped for the checkpoint before ({error})")
-            else:
-                self.last = str(path)
-                self._check_best(warn)
-                return True
+                broken.append(path)
+                continue
+            if self.chief:  # else they would count among the newest, or come back when they can be read again
+                for skipped in broken:
+                    for file in _files(skipped):
+                        file.rename(file.with_name(f"broken-{file.name}"))
+            self.last = str(path)
+            self._check_best(warn)
+            return True
         return False
 
     def found(self) -> list[Path]:
@@ -163,3 +164,13 @@ class Checkpoints:
 
 def _best(epoch: int) -> str:
     return f"best-{epoch}"
+
+
+def _delete(path: Path) -> None:
+    for file in _files(path):
+        file.unlink()
+
+
+def _files(path: Path) -> list[Path]:
+    """Of a checkpoint; the index first, without which the others are none."""
+    return sorted(path.parent.glob(f"{path.name}.*"), key=lambda file: file.suffix != ".index")

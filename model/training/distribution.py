@@ -48,19 +48,31 @@ def distribution_strategy(
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every worker has called it as often."""
+def wait_for_workers(strategy: tf.distribute.Strategy, at: int = 0) -> None:
+    """Returns when every worker has called it as often.
+
+    Args:
+        at: where this one is.
+
+    Raises:
+        InputError: another one is elsewhere.
+    """
     if not strategy.cluster_resolver:
         return
 
-    def one() -> tf.Tensor:
-        return tf.constant(1)
+    def own() -> tf.Tensor:
+        return tf.constant([at], tf.int64)
 
     @tf.function
-    def count_workers() -> tf.Tensor:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(one), None)
+    def of_all() -> tf.Tensor:
+        return strategy.gather(strategy.run(own), axis=0)
 
-    count_workers()
+    places = sorted(set(of_all().numpy().tolist()))
+    if len(places) > 1:
+        raise InputError(
+            f"training: the workers would go on from different steps ({', '.join(map(str, places))}); do all of them "
+            "see the same run directory? Start all of them again"
+        )
 
 
 @contextmanager

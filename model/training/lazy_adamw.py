@@ -24,8 +24,8 @@ class LazyAdamW(tf.keras.optimizers.Optimizer):
     rows are looked up at each step, this is Keras's AdamW.
 
     `apply_gradients` has summed the gradients of a row that was looked up several times before it calls
-    `update_step`. A gradient that is not sparse looks up every row. A row whose gradient is 0 was not looked up: padding
-    looks up row 0, and no loss depends on it.
+    `update_step`. A gradient that is not sparse looks up every row. A row whose gradient is 0 does not count as looked
+    up: padding looks up row 0, and no loss depends on it.
 
     Args:
         learning_rate: a number or a schedule.

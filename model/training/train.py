@@ -74,7 +74,8 @@ def train(
         strategy: of `distribution_strategy`; default: one device. Every worker calls this with the same
             arguments, `data` and `run_directory` on a file system that they share; one of them, the chief, writes.
         verbose: as of Keras `fit`.
-        callbacks: more of them for `fit`.
+        callbacks: more of them for `fit`. One that sets `stop_training` ends the training; an epoch that it cuts short
+            counts as one.
         tell: gets lines for a person: where the training continues or ends early, what is left out.
         show: gets the sizes of the embedding tables, before the training begins.
         tensorboard: write curves and embeddings for TensorBoard.
@@ -100,6 +101,9 @@ def train(
     part = training_part(data, "train", skip_corrupt=skip_corrupt, tell=tell)
     validation = training_part(data, "validation", skip_corrupt=skip_corrupt, tell=tell)
     warm = WarmStart.open(Path(warm_start), scenario, tell) if warm_start is not None else None
+    of_data = data.assets(scenario.features)
+    sizes = table_sizes(scenario, warm.grown_rows(of_data) if warm else table_rows(scenario.features, of_data))
+    check_room(sizes, directory.path, continued=begun, from_run=warm.table_sizes if warm else [])
     source: dict[str, Any] = {"directory": str(data.directory), "fingerprint": _fingerprint(data, [part, validation])}
     if warm:
         source["warm_start"] = warm.origin
@@ -107,67 +111,86 @@ def train(
         directory.check_source(source)
     _check_trainable(training, part, validation, data.directory, strategy.num_replicas_in_sync)
     _check_positives(part, scenario, data.directory)
-    of_data = data.assets(scenario.features)
-    sizes = table_sizes(scenario, warm.table_rows(of_data) if warm else table_rows(scenario.features, of_data))
-    check_room(sizes, directory.path, continued=begun)
 
-    wait_for_workers(strategy)  # all have seen the directory as it was
-    if chief:
-        if not begun:
-            directory.begin()
-        directory.write_inputs(partial(warm.write_assets, of_data) if warm else of_data.copy_to, source)
-    wait_for_workers(strategy)  # all read what the chief wrote
-    assets = EncodingAssets.load(directory.path, scenario.features)
-    if warm:
-        tell(f"{directory.path}: {warm.describe(assets)}")
-
-    steps = math.ceil(part.sessions / training.batch_size)
-    run = _compiled_run(scenario, assets, steps, strategy, warm)
-    parameters = parameter_count(run.model)
-    if show and chief:
-        show(size_table(sizes, parameters.dense))
-    checkpoints = Checkpoints(run.model, directory.checkpoints, steps, chief=chief)
-    if begun and not checkpoints.restore(tell):
-        if checkpoints.found():
-            tell(f"warning: {directory.path}: has no checkpoint that can be read; the training starts anew")
-        else:
-            tell(f"{directory.path}: was stopped before its first checkpoint; the training starts at its beginning")
-        run = _compiled_run(scenario, assets, steps, strategy, warm)
-        checkpoints = Checkpoints(run.model, directory.checkpoints, steps, chief=chief)
-    elif begun:
-        tell(f"{directory.path}: {_continues(checkpoints, training, steps)}")
-    warm = None  # its tables are copied, and may be large
-
-    if training.xla:
-        tell("XLA compiles the step for each shape of a batch, which may take minutes")
-    logs = directory.path / TENSORBOARD if tensorboard else None
-    _fit(run, part, validation, checkpoints, strategy, logs, callbacks, verbose)
-    progress = checkpoints.progress
-    if progress.epoch < training.epochs and progress.stops_early(training.early_stopping):
-        tell(f"ended early: the {training.early_stopping} epochs after epoch {progress.best_epoch} were no better")
-
-    if chief:
-        checkpoints.load_best()
-        if logs:
-            write_projector(run.model, scenario.features, run.assets, logs / TRAINING)
-        facts: dict[str, Any] = {
-            "best_epoch": progress.best_epoch,
-            "epochs": progress.epoch,
-            "metrics": {name: values[progress.best_epoch - 1] for name, values in progress.history.items()},
-            "sessions": part.sessions,
-            "seconds": round(progress.seconds, 1),
-            "parameters": parameters._asdict(),
-            "data": {"directory": str(data.directory), "fingerprint": data.fingerprint()},
-            "code": code,
-        }
-        if "warm_start" in source:
-            facts["warm_start"] = source["warm_start"]
-        if skip_corrupt:
-            facts["skipped_sessions"] = {each.name: each.skipped for each in (part, validation)}
-            tell(f"left out of broken files: {part.skipped:,} sessions of train, {validation.skipped:,} of validation")
-        directory.finish(run.model, progress.history, facts)
-    wait_for_workers(strategy)  # none says that it is complete before it is
+    with lost_workers_told(strategy):
+        wait_for_workers(strategy)  # all have seen the directory as it was
+        if chief:
+            if not begun:
+                directory.begin()
+            directory.write_inputs(partial(warm.write_assets, of_data) if warm else of_data.copy_to, source)
+        wait_for_workers(strategy)  # all read what the chief wrote
+        run, checkpoints = _restored(
+            directory, strategy, warm, math.ceil(part.sessions / training.batch_size), begun, tell
+        )
+        warm = None  # its tables are copied, and may be large
+        parameters = parameter_count(run.model)
+        if show and chief:
+            show(size_table(sizes, parameters.dense))
+        if training.xla:
+            tell("XLA compiles the step for each shape of a batch, which may take minutes")
+        logs = directory.path / TENSORBOARD if tensorboard else None
+        _fit(run, part, validation, checkpoints, strategy, logs, callbacks, verbose)
+        progress = checkpoints.progress
+        if progress.epoch < training.epochs and progress.stops_early(training.early_stopping):
+            tell(f"ended early: the {training.early_stopping} epochs after epoch {progress.best_epoch} were no better")
+        if chief:
+            checkpoints.load_best()
+            if logs:
+                write_projector(run.model, scenario.features, run.assets, logs / TRAINING)
+            facts: dict[str, Any] = {
+                "best_epoch": progress.best_epoch,
+                "epochs": progress.epoch,
+                "metrics": {name: values[progress.best_epoch - 1] for name, values in progress.history.items()},
+                "sessions": part.sessions,
+                "seconds": round(progress.seconds, 1),
+                "parameters": parameters._asdict(),
+                "data": {"directory": str(data.directory), "fingerprint": data.fingerprint()},
+                "code": code,
+            }
+            if "warm_start" in source:
+                facts["warm_start"] = source["warm_start"]
+            if skip_corrupt:
+                facts["skipped_sessions"] = {each.name: each.skipped for each in (part, validation)}
+                left_out = f"{part.skipped:,} sessions of train, {validation.skipped:,} of validation"
+                tell(f"left out of broken files: {left_out}")
+            directory.finish(run.model, progress.history, facts)
+        wait_for_workers(strategy)  # none says that it is complete before it is
     return progress.history
+
+
+def _restored(
+    directory: TrainingDirectory,
+    strategy: tf.distribute.Strategy,
+    warm: WarmStart | None,
+    steps: int,
+    begun: bool,
+    tell: Callable[[str], object],
+) -> tuple[Run, Checkpoints]:
+    """The model as the directory's last checkpoint has it, or as a training begins; `steps` are an epoch's."""
+    scenario, path = directory.scenario, directory.path
+    assets = EncodingAssets.load(path, scenario.features)
+    if warm:
+        tell(f"{path}: {warm.describe(assets)}")
+
+    def fresh() -> tuple[Run, Checkpoints]:
+        run = _compiled_run(scenario, assets, steps, strategy, warm)
+        chief = strategy.extended.should_checkpoint
+        return run, Checkpoints(run.model, directory.checkpoints, steps, chief=chief)
+
+    run, checkpoints = fresh()
+    if not begun:
+        return run, checkpoints
+    if checkpoints.restore(tell):
+        tell(f"{path}: {_continues(checkpoints, scenario.training, steps)}")
+    else:
+        if checkpoints.found():
+            tell(f"warning: {path}: has no checkpoint that can be read; the training starts anew")
+        else:
+            tell(f"{path}: was stopped before its first checkpoint; the training starts at its beginning")
+        del run, checkpoints  # what they hold is of no use, and may be large
+        run, checkpoints = fresh()
+    wait_for_workers(strategy, checkpoints.progress.epoch * steps + checkpoints.progress.step)
+    return run, checkpoints
 
 
 def _fit(
@@ -200,9 +223,11 @@ def _fit(
         )
 
     files = part.files + validation.files
-    with broken_files_named(files, run.scenario.features, _UNREADABLE), lost_workers_told(strategy):
+    with broken_files_named(files, run.scenario.features, _UNREADABLE):
         if progress.step:  # the rest of an epoch has fewer steps than Keras gives the others
             fit(range(progress.epoch, progress.epoch + 1), progress.step)
+            if run.model.stop_training:
+                return
         if progress.epoch < training.epochs and not progress.stops_early(training.early_stopping):
             fit(range(progress.epoch, training.epochs), 0)
 

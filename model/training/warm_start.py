@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import tensorflow as tf
 
-from model.run_directory import Run, load_run
+from model.run_directory import Run, load_run, run_scenario
+from model.table_rows import table_rows
 from model.training.grown_assets import write_grown_assets
 from model.training.optimizer import optimizer
 from model.training.optimizer_state import OptimizerState
+from model.training.table_size import TableSize, table_sizes
 from model.weights_fingerprint import weights_fingerprint
 from pipeline.config import Scenario
 from pipeline.encoding_assets import EncodingAssets
@@ -29,21 +32,25 @@ _OF_TRAINING_ALONE = re.compile(
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The run that a training starts from.
+    """The run that a training starts from; its weights are read when they are first asked for.
 
     Attributes:
         directory: of the run.
-        run: it.
-        state: of its optimizer; None where the run has none.
+        scenario: of the run.
+        assets: of the run.
+        table_optimizer: of the training.
+        tell: gets a warning where the optimizer begins anew.
     """
 
     directory: Path
-    run: Run
-    state: OptimizerState | None
+    scenario: Scenario
+    assets: EncodingAssets
+    table_optimizer: str
+    tell: Callable[[str], object]
 
     @classmethod
     def open(cls, directory: Path, scenario: Scenario, tell: Callable[[str], object]) -> WarmStart:
-        """Loads the run.
+        """Reads what the run is.
 
         Args:
             directory: of a complete run.
@@ -53,26 +60,45 @@ class WarmStart:
         Raises:
             InputError: there is no complete run, or its features or model are others than the scenario's.
         """
-        run = load_run(directory)
-        old, new = (_what_weights_depend_on(each) for each in (run.scenario, scenario))
+        of_run = run_scenario(directory)
+        old, new = (_what_weights_depend_on(each) for each in (of_run, scenario))
         if difference := setting_difference(old, new, lambda key: not _OF_TRAINING_ALONE.fullmatch(key)):
             raise InputError(
                 f"{directory}: was trained with {difference}; start from a run of the same features and model, or "
                 "train without --warm-start"
             )
-        if _order(run.scenario.features) != _order(scenario.features):
+        if _order(of_run.features) != _order(scenario.features):
             raise InputError(
                 f"{directory}: was trained with the features in another order, by which its weights go; give them in "
                 "that order, or train without --warm-start"
             )
-        state = OptimizerState.of(optimizer(run.model, run.scenario.training))
-        if not state.load(directory):
-            tell(f"warning: {directory}: has no optimizer.*; the optimizer begins anew, and its first steps are large")
-            return cls(directory, run, None)
-        before, after = (each.training.table_optimizer for each in (run.scenario, scenario))
-        if before != after:
-            tell(f"warning: {directory}: its tables were trained with {before}; {after} begins anew")
-        return cls(directory, run, state)
+        assets = EncodingAssets.load(directory, of_run.features)
+        return cls(directory, of_run, assets, scenario.training.table_optimizer, tell)
+
+    @cached_property
+    def run(self) -> Run:
+        """It, with its weights.
+
+        Raises:
+            InputError: they are gone or broken.
+        """
+        return load_run(self.directory)
+
+    @cached_property
+    def state(self) -> OptimizerState | None:
+        """Of its optimizer; None where the run has none.
+
+        Raises:
+            InputError: it is broken.
+        """
+        state = OptimizerState.of(optimizer(self.run.model, self.scenario.training))
+        warning, before = f"warning: {self.directory}", self.scenario.training.table_optimizer
+        if not state.load(self.directory):
+            self.tell(f"{warning}: has no optimizer.*; the optimizer begins anew, and its first steps are large")
+            return None
+        if before != self.table_optimizer:
+            self.tell(f"{warning}: its tables were trained with {before}; {self.table_optimizer} begins anew")
+        return state
 
     @property
     def origin(self) -> dict[str, str | int]:
@@ -84,20 +110,25 @@ class WarmStart:
         """That the optimizer has made."""
         return int(self.state.steps[0]) if self.state else 0
 
-    def table_rows(self, data: EncodingAssets) -> dict[str, int]:
+    @property
+    def table_sizes(self) -> list[TableSize]:
+        """Of its tables, with its own optimizer."""
+        return table_sizes(self.scenario, table_rows(self.scenario.features, self.assets))
+
+    def grown_rows(self, data: EncodingAssets) -> dict[str, int]:
         """Rows of each table that `write_assets` makes."""
-        rows = dict(self.run.preprocessing.table_rows)
-        for table in self.run.assets.vocabularies:
-            rows[table] += len(set(data.vocabulary(table)) - set(self.run.assets.vocabulary(table)))
+        rows = dict(table_rows(self.scenario.features, self.assets))
+        for table in self.assets.vocabularies:
+            rows[table] += len(set(data.vocabulary(table)) - set(self.assets.vocabulary(table)))
         return rows
 
     def write_assets(self, data: EncodingAssets, directory: Path) -> None:
         """Writes the run's vocabularies, grown by the data's, and its statistics."""
-        write_grown_assets(self.run.assets, data, directory)
+        write_grown_assets(self.assets, data, directory)
 
     def describe(self, grown: EncodingAssets) -> str:
         """In words, with what was added to its vocabularies."""
-        old = self.run.assets
+        old = self.assets
         added = {table: len(grown.vocabulary(table)) - len(old.vocabulary(table)) for table in old.vocabularies}
         rows = ", ".join(f"{count:,} of {table}" for table, count in added.items() if count)
         return f"starts from {self.directory}; new rows: {rows or 'none'}"
@@ -115,12 +146,12 @@ class WarmStart:
                     new.assign(old)
         for table, old in self.run.model.embedding.tables.items():
             rows = tf.range(old.shape[0])
-            if added := run.assets.vocabulary(table)[len(self.run.assets.vocabulary(table)) :]:
+            if added := run.assets.vocabulary(table)[len(self.assets.vocabulary(table)) :]:
                 rows = tf.concat([rows, self.run.preprocessing.rows(table, tf.constant(added))], axis=0)
             run.model.embedding.tables[table].assign(tf.gather(old, rows))
         if self.state:
-            before, after = (each.scenario.training.table_optimizer for each in (self.run, run))
-            self.state.give_to(OptimizerState.of(run.model.optimizer), tables=before == after)
+            same = self.scenario.training.table_optimizer == self.table_optimizer
+            self.state.give_to(OptimizerState.of(run.model.optimizer), tables=same)
 
 
 def _order(features: Features) -> list[str]:
