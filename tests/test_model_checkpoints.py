@@ -250,10 +250,11 @@ def test_without_a_checkpoint_that_can_be_read_it_starts_anew(begun: Path, whole
     truncate(begun / "checkpoints/step-19.index")
     flip_a_bit(begun / "checkpoints/step-24.index")
     (begun / "checkpoints/step-29.index").unlink()
-    interrupt = Interrupt()
+    interrupt = Interrupt(after=7)
     told = continued(begun, data, interrupt)
     assert told[-1] == f"warning: {begun}: has no checkpoint that can be read; the training starts anew"
-    assert interrupt.steps == 3 * STEPS
+    assert interrupt.steps == 7
+    assert continued(begun, data, Interrupt()) == [f"{begun}: continues at epoch 1 of 3, after step 5 of 19"]
     assert_equals(begun, whole)
 
 

@@ -132,27 +132,28 @@ class Checkpoints:
         if self.chief:  # of a save that was killed
             for path in self.directory.glob("*_temp"):
                 shutil.rmtree(path)
-        broken = []
         for path in self.found():
             try:
                 read_checkpoint(self._checkpoint, path)
             except BrokenCheckpointError as error:
                 warn(f"warning: {path}: is broken and skipped for the checkpoint before ({error})")
-                broken.append(path)
-                continue
-            if self.chief:  # else they would count among the newest, or come back when they can be read again
-                for skipped in broken:
-                    for file in _files(skipped):
-                        file.rename(file.with_name(f"broken-{file.name}"))
-            self.last = str(path)
-            self._check_best(warn)
-            return True
+                self._set_aside(path)
+            else:
+                self.last = str(path)
+                self._check_best(warn)
+                return True
         return False
 
     def found(self) -> list[Path]:
         """The checkpoints that are there, newest first, without the ends of their files' names."""
         paths = [path.with_suffix("") for path in self.directory.glob(f"{_NAME}-*.index")]
         return sorted(paths, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+
+    def _set_aside(self, path: Path) -> None:
+        """It would count among the newest, and come back when it can be read again."""
+        if self.chief:
+            for file in _files(path):
+                file.rename(file.with_name(f"broken-{file.name}"))
 
     def _check_best(self, warn: Callable[[str], object]) -> None:
         progress = self.progress

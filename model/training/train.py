@@ -180,10 +180,11 @@ def _restored(
     run, checkpoints = fresh()
     if not begun:
         return run, checkpoints
+    some = bool(checkpoints.found())
     if checkpoints.restore(tell):
         tell(f"{path}: {_continues(checkpoints, scenario.training, steps)}")
     else:
-        if checkpoints.found():
+        if some:
             tell(f"warning: {path}: has no checkpoint that can be read; the training starts anew")
         else:
             tell(f"{path}: was stopped before its first checkpoint; the training starts at its beginning")
