@@ -9,7 +9,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ import awmoe_experiments
 import awmoe_serving
 from awmoe_options import DIRECTORY, FILE, SET, load
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.prepared_data import PreparedData
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing output directory.")
 
@@ -234,10 +237,13 @@ def train(
     The keys most often set (--set KEY=VALUE, or in CONFIG; all are in pipeline/config.py):
       model.name                    aw_moe_cl, aw_moe, category_moe, din, dnn
       training.epochs               3; how often all sessions are seen
-      training.batch_size           512 sessions a step; fewer where there are few sessions
+      training.batch_size           512 sessions a step; fewer where there are few sessions (configs/search.yaml: 128)
+      training.checkpoint_steps     1000; fewer where an epoch has fewer and may be interrupted
       training.early_stopping       epochs without a better validation AUC after which it ends
       training.dense_learning_rate  0.003; lower where the loss is no longer finite
       training.loss                 pointwise (scores are probabilities), listwise, pairwise
+      training.table_optimizer      adagrad, lazy_adamw
+      training.precision            float32, mixed_bfloat16 (faster on CPUs with AMX and new GPUs)
       training.seed                 17; another one tells how much is chance
       model.embedding_dimension     16; the size of the tables goes with it
 
@@ -261,6 +267,7 @@ def train(
     with quiet_tensorflow():
         from rich.console import Console
 
+        from model.run_directory import MARKER
         from model.training.distribution import distribution_strategy
         from model.training.train import train as run
 
@@ -277,14 +284,24 @@ def train(
             # a bar for a person; one line an epoch for a log file
             verbose=1 if sys.stdout.isatty() else 2,
             tell=tell,
-            show=Console().print,
+            show=lambda sizes: Console().print(_training_part(prepared), sizes, sep="\n", highlight=False),
             tensorboard=tensorboard,
         )
     except KeyboardInterrupt:
         without = " without --overwrite" if overwrite else ""
         tell(f"{output}: stopped; the same command{without} continues from the last checkpoint")
-        raise
-    click.echo(f"written: {output}")
+        sys.exit(130)
+    marker = json.loads((output / MARKER).read_text())
+    value = marker["metrics"].get("val_session_auc")
+    auc = "no validation part, so the last" if value is None else f"validation session AUC {value:.4f}"
+    click.echo(f"kept: epoch {marker['best_epoch']} of {marker['epochs']} ({auc})")
+    click.echo(f"written: {output}; next: awmoe evaluate {output} --data {data}")
+
+
+def _training_part(prepared: PreparedData) -> str:
+    days = prepared.days("train")
+    when = f"{len(days):,} days, {days[0]} to {days[-1]}" if len(days) > 1 else f"the days: {', '.join(days)}"
+    return f"training part: {prepared.sessions('train'):,} sessions of {when}"
 
 
 @cli.command()

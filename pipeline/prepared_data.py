@@ -124,10 +124,21 @@ class PreparedData:
             has = f"it has {there[0]} to {there[-1]}" if there else "it has none"
             if there == [day_name(NO_DAY)]:
                 has = "it is not partitioned by day (pipeline.partition_by)"
+            held_out: tuple[Part, ...] = ("validation", "test")
+            others = [name for name in held_out if any(day in days for day in self.days(name))]
+            if others:
+                has += (
+                    f"; days in that range are in its {' and '.join(others)} part: preprocess them again with a later "
+                    "pipeline.split.test_start"
+                )
             raise InputError(f"{self.directory}: has no training day in {days}; {has}")
         totals = {name: sum(entry[name] for entry in kept.values()) for name in ("sessions", "candidates", "positives")}
         train = {**totals, "days": kept}
         return replace(self, manifest={**self.manifest, "parts": {**self.manifest["parts"], "train": train}})
+
+    def days(self, part: Part) -> list[str]:
+        """The part's days with records, in order; `all` where it is not partitioned by day."""
+        return sorted(day for day, entry in self.manifest["parts"][part]["days"].items() if entry.get("sessions") != 0)
 
     def sessions(self, part: Part) -> int:
         """How many records the part has."""

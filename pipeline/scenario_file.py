@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, get_args
 
 import yaml
@@ -90,17 +91,19 @@ def parse_scenario(raw: dict[str, Any], origin: str, overrides: Mapping[str, str
     except ValidationError as error:
         explained = []
         for one in error.errors():
-            where = ".".join(map(str, one["loc"]))
-            # of an unknown section, whatever was laid into it
-            unknown = one["type"] == "extra_forbidden"
-            to_blame = [text for key, text in (overrides or {}).items() if _is_at(key, where, within=unknown)]
-            override = to_blame[0] if to_blame else None
-            explained.append(f"override `{override}`: {_explain(one)}" if override else f"{origin}: {_explain(one)}")
+            where = _key(one)
+            to_blame = [text for key, text in (overrides or {}).items() if _touches(key, where)]
+            if to_blame and one["type"] == "value_error":  # what does not go together: file and overrides
+                blamed = f"{origin} with override `{'`, `'.join(to_blame)}`"
+            else:
+                blamed = f"override `{to_blame[0]}`" if to_blame else origin
+            explained.append(f"{blamed}: {_explain(one)}")
         raise InputError("\n".join(explained)) from None
 
 
-def _is_at(key: str, where: str, *, within: bool) -> bool:
-    return key == where or (within and key.startswith(f"{where}."))
+def _touches(key: str, where: str) -> bool:
+    """Whether what was laid over `key` is, is within, or has within it what is at `where`."""
+    return not where or f"{key}.".startswith(f"{where}.") or f"{where}.".startswith(f"{key}.")
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -128,9 +131,7 @@ def _override(raw: dict[str, Any], override: str) -> str:
 
 def _explain(error: Any) -> str:
     """One line for one pydantic error: key, rule, value received, what is allowed."""
-    location = [str(part) for part in error["loc"]]
-    # pydantic puts the chosen kind of a feature into the path; it is no key of the file
-    key = ".".join(part for part in location if part not in _FEATURE_KINDS)
+    location, key = [str(part) for part in error["loc"]], _key(error)
     if error["type"] == "extra_forbidden":
         allowed = _allowed_keys(location[:-1])
         near = get_close_matches(location[-1], allowed, 1)
@@ -144,6 +145,11 @@ def _explain(error: Any) -> str:
     return f"`{key}`: {message} (got {error['input']!r})"
 
 
+def _key(error: Any) -> str:
+    """Where it is; pydantic puts the chosen kind of a feature into the path, which is no key of the file."""
+    return ".".join(str(part) for part in error["loc"] if part not in _FEATURE_KINDS)
+
+
 def _allowed_keys(parents: list[str]) -> list[str]:
     """The keys a section of the file takes, found by walking the declared models."""
     node: Any = Scenario
@@ -154,4 +160,6 @@ def _allowed_keys(parents: list[str]) -> list[str]:
             node = node.model_fields[parent].annotation
         else:  # dict[str, X] and tuple[X, ...]: the part is a name or an index, X comes next
             node = next(x for x in (*reversed(get_args(node)), node) if x is not Ellipsis)
+        if isinstance(node, UnionType):  # X | None
+            node = next(x for x in get_args(node) if x is not NoneType)
     return list(node.model_fields)

@@ -172,7 +172,7 @@ def test_a_broken_checkpoint_is_skipped_for_the_one_before(begun: Path, whole: T
     flip_a_bit(begun / "checkpoints/step-24.data-00000-of-00001")
     (begun / "checkpoints/step-31.data-00000-of-00001").write_bytes(b"half-written: it has no index")
     newest, next_one, position = continued(begun, data, Interrupt(after=6))
-    assert newest.startswith(f"warning: {begun}/checkpoints/step-29: is broken and skipped for the checkpoint before (")
+    assert newest.startswith(f"warning: {begun}/checkpoints/step-29: is broken and set aside (")
     assert "checkpoints/step-24: is broken" in next_one
     assert position.endswith("continues at epoch 2 of 3")
     indices = sorted(path.stem for path in (begun / "checkpoints").glob("*step-*.index"))

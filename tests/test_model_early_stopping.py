@@ -49,7 +49,7 @@ def test_it_ends_after_so_many_epochs_that_are_no_better(data: PreparedData, tmp
     history = train(SCENARIO, data, directory, verbose=0, tell=told.append)
     assert told == [
         f"{directory}: all epochs were trained; what is left is written",
-        "ended early: the 2 epochs after epoch 1 were no better",
+        "ended early: epoch 1 was better than the 2 after it",
     ]
     assert len(history["val_session_auc"]) == 3
     marker = json.loads((directory / "run.json").read_text())

@@ -134,7 +134,7 @@ def test_a_broken_training_file_stops_with_its_name_or_is_skipped_and_counted(
     file, validation = Path(data.files("train")[0]), Path(data.files("validation")[1])
     damage(file)
     where = r"train/sessions-00000-of-00002\.tfrecord\.gz: broken after \d+ records, at byte [\d,]+ of what"
-    with pytest.raises(InputError, match=where + r".*; preprocess again, or .* --skip-corrupt"):
+    with pytest.raises(InputError, match=where + r".*; put the file back .*, or start anew: .* --skip-corrupt"):
         train(scenario, data, tmp_path / "run", verbose=0)
 
     validation.write_bytes(validation.read_bytes()[:-40])
@@ -142,7 +142,8 @@ def test_a_broken_training_file_stops_with_its_name_or_is_skipped_and_counted(
     train(scenario, data, tmp_path / "skipping", skip_corrupt=True, verbose=0, tell=told.append)
     lost = 100 - readable_part(str(file)).records
     assert 0 < lost < 100
-    of_train, of_validation, sums = told
+    reads, of_train, reads_too, of_validation, sums = told
+    assert (reads, reads_too) == tuple(f"{part}: reads 2 files to find broken ones" for part in ("train", "validation"))
     assert of_train.startswith(f"warning: {file}: is broken and left out after {100 - lost} sessions (")
     assert of_validation.startswith(f"warning: {validation}: is broken")
     marker = json.loads((tmp_path / "skipping/run.json").read_text())
@@ -164,7 +165,7 @@ def test_a_file_that_breaks_meanwhile_is_other_data_if_it_is_skipped(tmp_path: P
     truncate(Path(data.files("train")[0]))
     with pytest.raises(InputError, match=r"00000-of-00002\.tfrecord\.gz: broken"):
         train(scenario, data, tmp_path / "run", verbose=0, tell=lambda line: None)
-    with pytest.raises(InputError, match=r"begun on other sessions .*and --skip-corrupt as before"):
+    with pytest.raises(InputError, match=r"begun on other sessions .*with --skip-corrupt only if it began with it"):
         train(scenario, data, tmp_path / "run", skip_corrupt=True, verbose=0, tell=lambda line: None)
 
 

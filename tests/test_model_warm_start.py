@@ -269,7 +269,7 @@ def other_scenarios() -> Iterator[Any]:
         {"model": {**model, "embedding_dimension": 8}}, r"`model\.embedding_dimension: 4`", id="dimension"
     )
     yield pytest.param({"model": {**model, "pooling": "mean"}}, r"`model\.pooling: sum`", id="same shapes")
-    yield pytest.param({"model": {**model, "name": "din"}}, r"`model\.name: aw_moe`", id="model")
+    yield pytest.param({"model": {**model, "name": "din"}}, r"`model\.name: aw_moe_cl`", id="model")
     yield pytest.param({"model": {**model, "name": "aw_moe", "id_dropout": 0.3}}, "", id="what training alone reads")
     yield pytest.param({"training": {"loss": "listwise"}}, "", id="training")
 

@@ -85,6 +85,9 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
         ("training.propensity={feature: price}", r"training.propensity.feature: `price` is none of .*`impression`: .*"),
         ("training.propensity={feature: x, power: 0}", r"`training.propensity.power`: .* greater than 0 .*got 0"),
         ("training.propensity={power: 1}", r"missing key `training.propensity.feature`"),
+        ("training.propensity={feature: x, pow: 1}", r"unknown key .*propensity.pow`; did you mean `power`\? allowed"),
+        ("training.propensity.pow=1", r"missing key `training.propensity.feature`"),
+        ("training.table_weight_decay=0.1", r"`training`: table_weight_decay: is of table_optimizer lazy_adamw"),
         ("training.early_stopping=0", r"`training.early_stopping`: .* greater than or equal to 1 .*got 0"),
         ("features.impression.price={kind: numeric}", r"impression.price: that name is an item's; .* `column: price`"),
         (
@@ -108,7 +111,9 @@ def test_every_shipped_scenario_loads_and_survives_a_round_trip(path: Path) -> N
 def test_a_wrong_key_is_named_with_what_is_allowed(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load_scenario(SEARCH, [override])
-    named = str(caught.value).startswith((f"{SEARCH}: ", f"override `{override}`: "))
+    named = str(caught.value).startswith(
+        (f"{SEARCH} with override `{override}`: ", f"override `{override}`: ", f"{SEARCH}: missing")
+    )
     assert named, f"the error names neither the file nor the override: {caught.value}"
 
 

@@ -41,3 +41,16 @@ def test_a_range_without_a_training_day_is_refused(days: dict[str, int], has: st
     data = PreparedData(Path("data"), {"parts": {part: of_days(days) for part in PARTS}})
     with pytest.raises(InputError, match=rf"data: has no training day in 2024-03-02:2024-03-03; {has}"):
         data.with_training_days(DateRange.parse("2024-03-02:2024-03-03"))
+
+
+def test_days_that_are_held_out_are_told_as_such() -> None:
+    parts = {part: of_days(DAYS) for part in PARTS} | {"test": of_days({"2024-03-02": 3, "2024-03-04": 0})}
+    data = PreparedData(Path("data"), {"parts": parts})
+    message = (
+        "to 2024-03-01; days in that range are in its test part: preprocess them again with a later pipeline.split"
+    )
+    with pytest.raises(InputError, match=message):
+        data.with_training_days(DateRange.parse("2024-03-02:2024-03-03"))
+    with pytest.raises(InputError, match=r"to 2024-03-01$"):
+        data.with_training_days(DateRange.parse("2024-03-04"))
+    assert (data.days("train"), data.days("test")) == (sorted(DAYS), ["2024-03-02"])

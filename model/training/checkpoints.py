@@ -136,7 +136,7 @@ class Checkpoints:
             try:
                 read_checkpoint(self._checkpoint, path)
             except BrokenCheckpointError as error:
-                warn(f"warning: {path}: is broken and skipped for the checkpoint before ({error})")
+                warn(f"warning: {path}: is broken and set aside ({error})")
                 self._set_aside(path)
             else:
                 self.last = str(path)

@@ -39,7 +39,10 @@ from pipeline.errors import InputError
 from pipeline.prepared_data import PreparedData
 
 History = dict[str, list[float]]
-_UNREADABLE = "preprocess again, or train without the rest of the file: --skip-corrupt --overwrite"
+_UNREADABLE = (
+    "put the file back from a copy to go on, or start anew: preprocess again, or --skip-corrupt --overwrite to train "
+    "without the rest of the file"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -132,7 +135,7 @@ def train(
         _fit(run, part, validation, checkpoints, strategy, logs, callbacks, verbose)
         progress = checkpoints.progress
         if progress.epoch < training.epochs and progress.stops_early(training.early_stopping):
-            tell(f"ended early: the {training.early_stopping} epochs after epoch {progress.best_epoch} were no better")
+            tell(f"ended early: epoch {progress.best_epoch} was better than the {training.early_stopping} after it")
         if chief:
             checkpoints.load_best()
             if logs:
@@ -144,7 +147,11 @@ def train(
                 "sessions": part.sessions,
                 "seconds": round(progress.seconds, 1),
                 "parameters": parameters._asdict(),
-                "data": {"directory": str(data.directory), "fingerprint": data.fingerprint()},
+                "data": {
+                    "directory": str(data.directory),
+                    "fingerprint": data.fingerprint(),
+                    "days": data.days("train"),
+                },
                 "code": code,
             }
             if "warm_start" in source:

@@ -95,8 +95,8 @@ class TrainingDirectory:
         if before["fingerprint"] != source["fingerprint"]:
             raise InputError(
                 f"{self.path}: holds a training that is not complete, begun on other sessions or files "
-                f"({before['directory']}) than {source['directory']} gives now; give the same data, and "
-                "--skip-corrupt as before, to continue it, or start anew with --overwrite"
+                f"({before['directory']}) than {source['directory']} gives now; give the same data, "
+                "with --skip-corrupt only if it began with it, to continue it, or start anew with --overwrite"
             )
         fresh = {"run": "fresh weights", "weights": None, "steps": 0}
         old, new = (each.get("warm_start", fresh) for each in (before, source))

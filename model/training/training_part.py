@@ -32,9 +32,11 @@ def training_part(data: PreparedData, name: Part, *, skip_corrupt: bool, tell: C
     """A part of the data; with `skip_corrupt` every file is read, and without the rest of broken ones.
 
     Args:
-        tell: gets a line for each broken file.
+        tell: gets a line before files are read, and for each broken one.
     """
     files, sessions = data.files(name), data.sessions(name)
+    if skip_corrupt and files:
+        tell(f"{name}: reads {len(files):,} files to find broken ones")
     readable = [readable_part(file) for file in files] if skip_corrupt else []
     if not any(found.error for found in readable):
         return TrainingPart(name, files, None, sessions)

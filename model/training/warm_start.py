@@ -61,7 +61,9 @@ class WarmStart:
             InputError: there is no complete run, or its features or model are others than the scenario's.
         """
         of_run = run_scenario(directory)
-        old, new = (_what_weights_depend_on(each) for each in (of_run, scenario))
+        old, new = (each.model_dump(include={"features", "model"}) for each in (of_run, scenario))
+        if {of_run.model.name, scenario.model.name} == {"aw_moe", "aw_moe_cl"}:  # the contrastive loss has no weights
+            new["model"]["name"] = of_run.model.name
         if difference := setting_difference(old, new, lambda key: not _OF_TRAINING_ALONE.fullmatch(key)):
             raise InputError(
                 f"{directory}: was trained with {difference}; start from a run of the same features and model, or "
@@ -156,10 +158,3 @@ class WarmStart:
 
 def _order(features: Features) -> list[str]:
     return [*(feature.name for feature in features.encoded), *features.cross]
-
-
-def _what_weights_depend_on(scenario: Scenario) -> dict[str, object]:
-    settings = scenario.model_dump(include={"features", "model"})
-    # the contrastive loss has no weights
-    settings["model"]["name"] = settings["model"]["name"].removesuffix("_cl")
-    return settings
