@@ -197,7 +197,7 @@ def test_two_workers_have_the_loss_curve_of_one_device(
 
 @pytest.mark.slow
 def test_a_worker_that_is_refused_is_missed_by_the_other(data: PreparedData, tmp_path: Path) -> None:
-    impatient = "from model.training import distribution; distribution._SILENT_SECONDS = 5; import awmoe; awmoe.main()"
+    impatient = "from model.training import distribution; distribution._SILENT_SECONDS = 20; import awmoe; awmoe.main()"
     command = [sys.executable, "-c", impatient, "train", *options(data, tmp_path / "run")]
     with two_workers(command, tmp_path, "--warm-start", str(tmp_path)) as (other, refused):
         told, _ = refused.communicate(timeout=300)
