@@ -190,6 +190,19 @@ def test_a_mistake_ends_with_one_clear_line_and_nothing_written(
     assert not (tmp_path / "out").exists(), f"half-written: {sorted((tmp_path / 'out').rglob('*'))}"
 
 
+@pytest.mark.parametrize(("options", "without"), [([], ""), (["--overwrite"], " without --overwrite")])
+def test_ctrl_c_tells_how_to_go_on(
+    options: list[str], without: str, job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("model.training.train.train", interrupted)
+    output = tmp_path / "run"
+    said = awmoe_here("train", CONFIG, "--data", job / "prepared", "--output", output, *options, code=130)
+    assert said == f"{output}: stopped; the same command{without} continues from the last checkpoint\n"
+
+
 def test_a_column_that_no_row_has_is_warned_of(job: Path, tmp_path: Path) -> None:
     arguments = ("--input", job / "log", "--output", tmp_path / "out", "--set", "features.item.shop.column=store")
     said = awmoe_here("preprocess", CONFIG, *arguments)
