@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +81,14 @@ def session_dataset(
             kept["candidate_label/weight"] = weigh(raw)
         return {**preprocessing(raw), **kept, "user_fingerprint": fingerprint}
 
-    def windows(epoch_seed: tf.Tensor) -> tf.data.Dataset:
+    def windows(epoch: int) -> tf.data.Dataset:
         """Serialized sessions of so many batches, with a seed for the order of these."""
+        epoch_seed = _epoch_seed(seed, epoch)
         examples = _examples(files, sessions, records, shuffle_buffer, epoch_seed)
         seeds = tf.data.Dataset.random(epoch_seed, rerandomize_each_iteration=False).batch(2)
         return tf.data.Dataset.zip(examples.batch(_SIDE * _SIDE * batch_size), seeds)
 
-    seeds_of_epochs = tf.constant([_epoch_seed(seed, epoch) for epoch in epochs], tf.int64)
-    of_epochs = tf.data.Dataset.from_tensor_slices(seeds_of_epochs).flat_map(windows).skip(skip // (_SIDE * _SIDE))
+    of_epochs = reduce(tf.data.Dataset.concatenate, map(windows, epochs)).skip(skip // (_SIDE * _SIDE))
     by_length = of_epochs.map(lambda window, seed: (_by_length(window, batch_size), seed), num_parallel_calls=2)
     batches = by_length.flat_map(
         lambda window, seed: _batches(window, batch_size, seed if shuffle_buffer else None, replicas, own)
@@ -179,7 +180,7 @@ def _examples(
     sessions: int | None,
     records: Sequence[int] | None,
     shuffle_buffer: int | None = None,
-    seed: tf.Tensor | None = None,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """Serialized sessions, in the same order each time."""
     of_each = tf.constant([-1] * len(files) if records is None else list(records), tf.int64)

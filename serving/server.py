@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 MAX_REQUEST_BYTES = 64 * 2**20
 #: Threads of gRPC beside those that hold requests: they refuse what does not fit, and answer health and status.
 _SPARE_THREADS = 16
+#: Seconds until a signal is noticed.
+_SIGNAL_SECONDS = 0.1
 #: Seconds that libraries may take beyond the grace to be down.
 _SPARE_SECONDS = 10.0
 
@@ -143,11 +145,16 @@ class ModelServer:
 
         A server that is not down in time ends the process, with code 1 and what each thread was at on standard error.
         """
+        asked: list[int] = []
         previous = {
-            number: signal.signal(number, lambda *_: self._stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, lambda number, _: asked.append(number))
+            for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
-            self._stopping.wait()
+            # Not `Event.wait`: a handler that came while it holds its lock could not set it, and a signal that another
+            # thread got would not wake it.
+            while not asked and not self._stopping.is_set():
+                time.sleep(_SIGNAL_SECONDS)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -133,15 +133,20 @@ def test_requests_in_flight_at_sigterm_are_answered(server: tuple[subprocess.Pop
 
 
 HUNG = """
-import sys, threading
+import signal, sys, threading, time
 from pathlib import Path
 from serving import server
 from serving.server import ModelServer
 
+def tell() -> None:
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.01)
+    print("ready", flush=True)
+
 server._SPARE_SECONDS = 0.5
+threading.Thread(target=tell, daemon=True).start()
 with ModelServer(Path(sys.argv[1]), grace=0.5) as hung:
     hung._predictor.close = threading.Event().wait
-    print("ready", flush=True)
     hung.wait()
 """
 
